@@ -1,0 +1,53 @@
+"""The verbs put together, and errors as one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from riverrun.cli.audit import audit
+from riverrun.cli.data import ingest, inspect
+from riverrun.cli.doctor import doctor
+from riverrun.cli.export import export
+from riverrun.cli.generate import generate
+from riverrun.cli.plan import plan
+from riverrun.cli.train import train
+from riverrun.cli.tree import tree
+from riverrun.errors import RiverrunError
+
+_ABOUT = "Pretrain language models without fixing the end in advance."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when all went well, 2 for what the user can mend, else the verb's own code."""
+    app = tyro.extras.SubcommandApp()
+    for verb in (train, generate, tree, export, plan, audit, doctor):
+        app.command(verb)
+    data = tyro.extras.SubcommandApp()
+    data.command(ingest)
+    data.command(inspect)
+    app.command(data, name="data")
+    try:
+        return (
+            app.cli(
+                prog="riverrun", description=_ABOUT, args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
+            )
+            or 0
+        )
+    except RiverrunError as error:
+        return _complain(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror or error}")
+    except BrokenPipeError:
+        # Whoever read the output went away, as in `riverrun tree RUN | head`; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _complain(message: str) -> int:
+    print(f"riverrun: {message}", file=sys.stderr)
+    return 2

@@ -1,0 +1,55 @@
+"""`riverrun export`: a readout as a Hugging Face directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+
+def export(
+    run: Positional[Path],
+    *,
+    readout: str = "best",
+    at: int | None = None,
+    out: Path | None = None,
+    dtype: Literal["float32", "bfloat16"] = "float32",
+) -> None:
+    """Write a readout in Hugging Face format: config.json, model.safetensors, tokenizer.json.
+
+    A llama-family model loads with transformers' AutoModelForCausalLM.
+
+    Args:
+        run: directory of the run.
+        readout: raw, ema-25, ..., or best, the one with the lowest held-out loss.
+        at: position of a checkpoint in steps; the latest if not given.
+        out: where to write; RUN/trunk/readouts/READOUT-STEP if not given. Must not exist.
+        dtype: of the stored weights.
+    """
+    import sys
+    import tempfile
+
+    import torch
+
+    from riverrun.errors import SettingError
+    from riverrun.models.hugging_face import save_pretrained
+    from riverrun.runs import Tree
+    from riverrun.train.restore import restore_readout
+
+    node = Tree.open(run).trunk
+    restored = restore_readout(node, readout, at, note=lambda text: print(text, file=sys.stderr))
+    target = out or node.path / "readouts" / f"{restored.name}-{restored.checkpoint.step:08d}"
+    if target.exists():
+        raise SettingError(f"--out {target}: exists already; name another directory or remove it")
+    with tempfile.TemporaryDirectory() as scratch:
+        tokenizer_file = Path(scratch) / "tokenizer.json"
+        restored.tokenizer.save(tokenizer_file)
+        save_pretrained(
+            target,
+            restored.model.config,
+            restored.model.state_dict(),
+            tokenizer_file=tokenizer_file,
+            dtype=getattr(torch, dtype),
+        )
+    print(target)

@@ -1,0 +1,67 @@
+"""`riverrun plan`: what a recipe will cost, before it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional, UseAppendAction
+
+
+def plan(
+    recipe: Positional[Path],
+    *,
+    until: str = "1x",
+    set_: Annotated[UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="set", metavar="PATH=VALUE")] = (),
+    json: bool = False,
+) -> None:
+    """A dry run: parameters, tokens, FLOPs, memory, checkpoint sizes and the time on this machine.
+
+    Writes nothing. Small models are timed for a few steps; for larger ones the time follows from the measured
+    speed of matrix products.
+
+    Args:
+        recipe: a TOML file, or the name of a shipped recipe.
+        until: the position to plan for, as in train.
+        set_: override a setting, as in --set model.layers=12; may be given several times.
+        json: print one JSON object.
+    """
+    from riverrun.cli.recipes import find_recipe
+    from riverrun.train import build_plan, load_recipe
+    from riverrun.train.engine import settle
+    from riverrun.train.estimate import estimate
+    from riverrun.train.session import open_sources
+    from riverrun.train.trunk import stopping_position
+    from riverrun.units import short_bytes, short_count, short_time
+
+    loaded, engine = settle(load_recipe(find_recipe(recipe), set_))
+    corpus = open_sources(loaded.data)[0][0]
+    built = build_plan(loaded, corpus.vocabulary)
+    cost = estimate(built, engine, int(stopping_position(until, built, 0)))
+    if json:
+        from dataclasses import asdict
+        from json import dumps
+
+        extra = {name: getattr(cost, name) for name in ("flops", "memory", "disk", "seconds")}
+        print(dumps(asdict(cost) | extra))
+        return
+    tracks = len(loaded.averaging.tracks)
+    samples = built.sizes.samples(cost.step)
+    epochs = samples * built.decoder.context / corpus.tokens["train"]
+    rows = {
+        "model": f"{loaded.model['family']}, {short_count(cost.parameters)} parameters, "
+        f"{short_count(cost.non_embedding_parameters)} without embeddings",
+        "1x": f"{short_count(cost.tokens_per_x)} tokens",
+        "until": f"{until}: {cost.step:,} steps, {short_count(cost.tokens)} tokens, {epochs:.2g} epochs of the corpus",
+        "compute": f"{cost.flops:.3g} FLOPs, {short_count(cost.flops_per_token)} per token",
+        "memory": f"{short_bytes(cost.memory)}: weights {short_bytes(cost.weights)}, gradients "
+        f"{short_bytes(cost.gradients)}, optimizer {short_bytes(cost.optimizer)}, {tracks} averages "
+        f"{short_bytes(cost.tracks)}; activations come on top",
+        "disk": f"{short_bytes(cost.disk)}: {cost.checkpoints_kept} checkpoints of {short_bytes(cost.checkpoint)}",
+        "time": f"{short_time(cost.seconds)} at {short_count(cost.tokens_per_second)} tokens/s on {engine.device}, "
+        f"{engine.precision}; "
+        + ("timed on a few steps" if cost.timed else "from the speed of matrix products, at 40% of it"),
+    }
+    for name, text in rows.items():
+        print(f"{name:8s} {text}")

@@ -1,0 +1,121 @@
+"""What `train` prints before and after: what is trained, the table of readouts, a sample, what to try next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from riverrun.runs.metrics import Record
+from riverrun.train import Outcome
+from riverrun.train.readouts import best_readout, readout_names
+from riverrun.train.restore import restore_readout
+from riverrun.units import short_count
+
+_SAMPLE_TOKENS = 240
+_PROMPT_TOKENS = 24
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    """The readouts and where they are, as plain data."""
+    readouts = outcome.node.readouts()
+    return {
+        "run": str(outcome.node.path.parent),
+        "step": outcome.step,
+        "tokens": outcome.tokens,
+        "readouts": readouts,
+        "best": best_readout(readouts[-1]) if readouts else None,
+    }
+
+
+def print_summary(console: Console, outcome: Outcome, recipe: Path) -> None:
+    """The table of readouts, a few lines that the best one writes, where everything lies, what to try next."""
+    run = outcome.node.path.parent
+    readouts = outcome.node.readouts()
+    if readouts:
+        console.print(readout_table(readouts, outcome.plan.tokens_per_x))
+        console.print(f"\n{_sentence(readouts[-1])}\n")
+        _print_sample(console, outcome)
+    console.print(f"Saved in {run}: {_contents(outcome)}.", soft_wrap=True)
+    if outcome.exit_code:
+        console.print(f"Interrupted at step {outcome.step:,}; the same command goes on from there.")
+        return
+    console.print("Next, write with the best model, or go on to a longer budget; nothing so far will change:")
+    console.print(
+        f'  riverrun generate {run} --prompt "The state of the union is"', soft_wrap=True, markup=False
+    )
+    following = 2 * outcome.tokens / outcome.plan.tokens_per_x
+    option = "" if run == Path("runs") / recipe.stem else f" --run {run}"
+    console.print(f"  riverrun train {recipe}{option} --until {following:.3g}x", soft_wrap=True, markup=False)
+
+
+def readout_table(readouts: list[Record], tokens_per_x: int) -> Table:
+    """Position, tokens, held-out loss and bits per byte of raw and each track, and the gain of the best."""
+    names = readout_names(readouts[-1])
+    table = Table(title="Held-out loss in nats per token, and bits per byte", title_justify="left")
+    for heading in ("step", "tokens", "budget"):
+        table.add_column(heading, justify="right")
+    for name in names:
+        table.add_column(name, justify="right")
+        table.add_column("bpb", justify="right", style="dim")
+    table.add_column("gain of best", justify="right")
+    for record in readouts:
+        best = best_readout(record)
+        cells = [
+            f"{record['step']:,}",
+            short_count(record["tokens"]),
+            f"{record['tokens'] / tokens_per_x:.3g}x",
+        ]
+        for name in names:
+            style = "bold green" if name == best else ""
+            cells.append(
+                f"[{style}]{record[f'loss/{name}']:.4f}[/]" if style else f"{record[f'loss/{name}']:.4f}"
+            )
+            cells.append(f"{record[f'bpb/{name}']:.3f}")
+        table.add_row(*cells, f"{record['loss/raw'] - record[f'loss/{best}']:.4f}")
+    return table
+
+
+def _sentence(record: Record) -> str:
+    best = best_readout(record)
+    loss = f"{record[f'loss/{best}']:.4f} nats per token"
+    if best == "raw":
+        return f"The best model at step {record['step']:,} is the raw weights, at {loss}."
+    gain = record["loss/raw"] - record[f"loss/{best}"]
+    return (
+        f"The best model at step {record['step']:,} is the average {best}, at {loss}: "
+        f"{gain:.4f} better than the raw weights, for no further training."
+    )
+
+
+def _print_sample(console: Console, outcome: Outcome) -> None:
+    from riverrun.data import held_out
+    from riverrun.models.generate import generate
+    from riverrun.train.session import open_sources
+
+    readout = restore_readout(outcome.node, note=lambda text: None)
+    corpus = open_sources(outcome.plan.recipe.data)[0][0]
+    window = held_out(corpus, "validation", outcome.plan.decoder.context, 1).tokens[0]
+    prompt = window[:_PROMPT_TOKENS].tolist()
+    continued = list(generate(readout.model, prompt, _SAMPLE_TOKENS, temperature=0.7, seed=0))
+    text = Text(readout.tokenizer.decode(prompt), style="bold")
+    text.append(readout.tokenizer.decode(continued), style="not bold")
+    console.print(f"What {readout.name} writes after a held-out beginning (in bold):")
+    console.print(text, "\n")
+
+
+def _contents(outcome: Outcome) -> str:
+    checkpoints = [f"{checkpoint.step:,}" for checkpoint in outcome.node.checkpoints()]
+    return (
+        f"trunk/metrics.jsonl, and checkpoints of step {', '.join(checkpoints)}"
+        if checkpoints
+        else "nothing yet"
+    )
+
+
+def print_opening(console: Console, recipe: Path, run: Path) -> None:
+    """One line before the first step."""
+    console.print(f"riverrun: {recipe} in {run}", soft_wrap=True)

@@ -1,0 +1,53 @@
+"""`riverrun train`: start a trunk or go on with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional, UseAppendAction
+
+
+def train(
+    recipe: Positional[Path],
+    *,
+    run: Path | None = None,
+    until: str | None = None,
+    set_: Annotated[UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="set", metavar="PATH=VALUE")] = (),
+    quiet: bool = False,
+    json: bool = False,
+) -> int:
+    """Start an open-ended run, or go on with it: the same command resumes after any interruption.
+
+    Ctrl-C or SIGTERM saves a checkpoint and leaves (exit code 130 or 143); kill -9 costs the steps since the
+    last checkpoint and nothing else.
+
+    Args:
+        recipe: a TOML file, or the name of a shipped recipe such as quickstart.
+        run: directory of the run; runs/RECIPE if not given.
+        until: stop at "500 steps", "65M tokens", "2x" (1x is 20 tokens per parameter) or "next 1x", the next
+            whole multiple. Without it, train until interrupted. No schedule sees this value.
+        set_: override a setting, as in --set optimizer.peak_lr=2e-3; may be given several times.
+        quiet: say nothing.
+        json: print the readouts as one JSON object on standard output, all else on standard error.
+    """
+    from rich.console import Console
+
+    from riverrun.cli.recipes import find_recipe
+    from riverrun.cli.summary import print_opening, print_summary, summary
+    from riverrun.train import Quiet, Shown, load_recipe
+    from riverrun.train import train as train_trunk
+
+    path = find_recipe(recipe)
+    run = run or Path("runs") / path.stem
+    console = Console(stderr=json, quiet=quiet, highlight=False)
+    loaded = load_recipe(path, set_)
+    print_opening(console, recipe, run)
+    outcome = train_trunk(loaded, run, until, progress=Quiet() if quiet else Shown(console))
+    if json:
+        from json import dumps
+
+        print(dumps(summary(outcome)))
+    print_summary(console, outcome, recipe)
+    return outcome.exit_code

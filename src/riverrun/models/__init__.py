@@ -1,0 +1,24 @@
+"""The decoder, its counts, its precision, its Hugging Face format and text generation."""
+
+from riverrun.models.config import DecoderConfig, ParameterCount, count_parameters, training_flops_per_token
+from riverrun.models.decoder import Decoder, parameter_kind
+from riverrun.models.generate import generate
+from riverrun.models.hugging_face import load_config, load_pretrained, save_pretrained
+from riverrun.models.precision import Precision, ResolvedPrecision, arithmetic, resolve_precision
+
+__all__ = [
+    "Decoder",
+    "DecoderConfig",
+    "ParameterCount",
+    "Precision",
+    "ResolvedPrecision",
+    "arithmetic",
+    "count_parameters",
+    "generate",
+    "load_config",
+    "load_pretrained",
+    "parameter_kind",
+    "resolve_precision",
+    "save_pretrained",
+    "training_flops_per_token",
+]

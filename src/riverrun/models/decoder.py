@@ -1,0 +1,230 @@
+"""The decoder: one file for both families. Shapes use B sequences, T positions, H heads, D features a head."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from riverrun.models.config import DecoderConfig
+
+
+class Decoder(nn.Module):
+    """A decoder-only transformer: token ids in, logits out.
+
+    The weights are drawn by `init_weights(seed)`, which leaves torch's global random state alone. With
+    `seed=None` they stay uninitialised, for a caller that fills or only counts them (under
+    `torch.device("meta")`, say).
+    """
+
+    cosine: Tensor
+    sine: Tensor
+
+    def __init__(self, config: DecoderConfig, seed: int | None = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = Matrix(config.width, config.rows)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.norm = norm(config, config.width)
+        self.unembedding = None if config.tied else Matrix(config.width, config.rows)
+        cosine, sine = rotary_tables(config)
+        self.register_buffer("cosine", cosine, persistent=False)
+        self.register_buffer("sine", sine, persistent=False)
+        if seed is not None:
+            self.init_weights(seed)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits [B, T, rows] of the next token after each of `tokens` [B, T].
+
+        Raises:
+            ValueError: the sequences are longer than the context.
+        """
+        length = tokens.shape[1]
+        if length > self.config.context:
+            raise ValueError(
+                f"tokens: got {length} positions; the context holds at most {self.config.context}."
+            )
+        cosine, sine = self.cosine[:length], self.sine[:length]
+        stream = F.embedding(tokens, self.embedding.weight)
+        for block in self.blocks:
+            stream = block(stream, cosine, sine)
+        unembedding = self.embedding if self.unembedding is None else self.unembedding
+        return unembedding(self.norm(stream))
+
+    def loss(self, inputs: Tensor, targets: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
+        """Cross entropy in nats per token, in fp32: the mean or the sum over `targets` [B, T]."""
+        logits = self(inputs)
+        return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction=reduction)
+
+    @torch.no_grad()
+    def init_weights(self, seed: int) -> None:
+        """Draw every matrix from a normal truncated at three standard deviations; set norm weights to one.
+
+        Standard deviations, d the width and l the layer index from 0: 1 / sqrt(d) for embeddings, query, key,
+        value and MLP-in; 1 / sqrt(2 d (l + 1)) for attention-out; 1 / sqrt(2 fan_in (l + 1)) for MLP-out. The
+        numbers come from a CPU generator of their own, so a seed means the same weights on every device.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        for name, parameter in self.named_parameters():
+            if parameter.ndim == 1:
+                parameter.fill_(1.0)
+                continue
+            std = initial_std(name, fan_in=parameter.shape[1], width=self.config.width)
+            drawn = torch.empty(parameter.shape)
+            nn.init.trunc_normal_(drawn, std=std, a=-3 * std, b=3 * std, generator=generator)
+            parameter.copy_(drawn)
+
+
+def initial_std(name: str, fan_in: int, width: int) -> float:
+    """Standard deviation, before truncation, from which the matrix called `name` is drawn."""
+    if name.endswith(("attention.output.weight", "mlp.down.weight")):
+        layer = int(name.split(".")[1])
+        return 1 / math.sqrt(2 * fan_in * (layer + 1))
+    return 1 / math.sqrt(width)
+
+
+def parameter_kind(name: str) -> Literal["matrix", "embedding", "norm"]:
+    """What the parameter called `name` is, to an optimizer.
+
+    "matrix" parameters are weight-decayed and fit for Muon; "embedding" (the unembedding included) are
+    matrices whose rows belong to tokens; "norm" are the vectors that no one decays.
+    """
+    if name.split(".")[-2].endswith("norm"):
+        return "norm"
+    return "embedding" if name.startswith(("embedding.", "unembedding.")) else "matrix"
+
+
+class Matrix(nn.Module):
+    """A linear map without bias, its weight [outputs, inputs] left for `init_weights` to draw."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(outputs, inputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight)
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * weight, over the last dimension."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+
+
+class LayerNorm(nn.Module):
+    """(x - mean(x)) / sqrt(variance(x) + eps) * weight, over the last dimension; no bias."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight, None, self.eps)
+
+
+def norm(config: DecoderConfig, width: int) -> nn.Module:
+    """The family's norm over `width` features."""
+    return RMSNorm(width, config.norm_eps) if config.family == "llama" else LayerNorm(width, config.norm_eps)
+
+
+class Block(nn.Module):
+    """A pre-norm block: attention, then MLP, each added to the residual stream."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.attention_norm = norm(config, config.width)
+        self.attention = Attention(config)
+        self.mlp_norm = norm(config, config.width)
+        self.mlp = SwiGLU(config) if config.family == "llama" else GELU(config)
+
+    def forward(self, stream: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        stream = stream + self.attention(self.attention_norm(stream), cosine, sine)
+        return stream + self.mlp(self.mlp_norm(stream))
+
+
+class Attention(nn.Module):
+    """Causal self-attention with RoPE; olmo normalises queries and keys over their whole width first."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.query_key_value = Matrix(config.width, config.query_key_value_width)
+        self.output = Matrix(config.width, config.width)
+        if config.family == "olmo":
+            self.query_norm = norm(config, config.width)
+            self.key_norm = norm(config, config.key_value_heads * config.head_width)
+
+    def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        heads, groups, features = self.config.heads, self.config.key_value_heads, self.config.head_width
+        projected = self.query_key_value(x)
+        query, key, value = projected.split([width, groups * features, groups * features], dim=-1)
+        if self.config.family == "olmo":
+            query, key = self.query_norm(query), self.key_norm(key)
+        query = rotate(query.view(batch, length, heads, features), cosine, sine).transpose(1, 2)
+        key = rotate(key.view(batch, length, groups, features), cosine, sine).transpose(1, 2)
+        value = value.view(batch, length, groups, features).transpose(1, 2)
+        mixed = attend(query, key, value, self.config.attention)
+        return self.output(mixed.transpose(1, 2).reshape(batch, length, width))
+
+
+class SwiGLU(nn.Module):
+    """down(silu(gate(x)) * up(x)), gate and up in one matrix."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.gate_up = Matrix(config.width, 2 * config.mlp_width)
+        self.down = Matrix(config.mlp_width, config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.down(F.silu(gate) * up)
+
+
+class GELU(nn.Module):
+    """down(gelu(up(x))), without gating."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.up = Matrix(config.width, config.mlp_width)
+        self.down = Matrix(config.mlp_width, config.width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.gelu(self.up(x)))
+
+
+def rotary_tables(config: DecoderConfig) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [context, 1, D] of RoPE (Su et al. 2021), features i and i + D/2 forming a pair."""
+    half = config.head_width // 2
+    frequencies = config.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
+    angles = torch.outer(torch.arange(config.context, dtype=torch.float64), frequencies).repeat(1, 2)
+    return angles.cos().float().unsqueeze(1), angles.sin().float().unsqueeze(1)
+
+
+def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Rotate each feature pair of x [B, T, H, D] by its position's angle."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cosine + torch.cat((-second, first), dim=-1) * sine
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, kind: str) -> Tensor:
+    """Causal attention: query [B, H, T, D], key and value [B, K, T, D] with K dividing H; gives [B, H, T, D]."""
+    shared = query.shape[1] // key.shape[1]
+    if kind == "fused" or (kind == "auto" and query.device.type != "cpu"):
+        return F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=shared > 1)
+    if shared > 1:
+        key, value = key.repeat_interleave(shared, dim=1), value.repeat_interleave(shared, dim=1)
+    length = query.shape[2]
+    mask = torch.full((length, length), -math.inf, device=query.device, dtype=query.dtype).triu(1)
+    scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5 + mask
+    return scores.softmax(dim=-1) @ value

@@ -1,0 +1,23 @@
+"""Learning-rate schedules: pure functions of the position. ``schedule(s)`` serves update s = 1, 2, ..."""
+
+from riverrun.schedules.decays import WSD, WSDS, Decayed
+from riverrun.schedules.horizon_bound import Cosine, CyclicCosine, Linear
+from riverrun.schedules.horizon_free import Constant, InverseSqrt, PowerDecay
+from riverrun.schedules.schedule import Schedule, kinds
+from riverrun.schedules.shapes import SHAPES, decay_shape
+
+__all__ = [
+    "SHAPES",
+    "WSD",
+    "WSDS",
+    "Constant",
+    "Cosine",
+    "CyclicCosine",
+    "Decayed",
+    "InverseSqrt",
+    "Linear",
+    "PowerDecay",
+    "Schedule",
+    "decay_shape",
+    "kinds",
+]

@@ -1,0 +1,137 @@
+"""What a recipe will cost before it runs: parameters, FLOPs, memory, disk, time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+from riverrun.models import count_parameters, training_flops_per_token
+from riverrun.train.engine import Engine
+from riverrun.train.plan import Plan
+
+_FP32 = 4
+# A model of so many parameters is timed itself; for a larger one the processor's matrix rate stands in.
+_TIMED_UP_TO = 20_000_000
+# The share of that rate that training reaches at sizes where matrix products dominate.
+_USUAL_SHARE = 0.4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Costs of a plan: counts in parameters, memory and disk in bytes, time in seconds.
+
+    `checkpoints_kept` and `seconds` are for the position `step`; all else does not depend on it.
+    """
+
+    step: int
+    tokens: int
+    parameters: int
+    non_embedding_parameters: int
+    tokens_per_x: int
+    flops_per_token: float
+    weights: int
+    gradients: int
+    optimizer: int
+    tracks: int
+    checkpoint: int
+    checkpoints_kept: int
+    tokens_per_second: float
+    timed: bool
+
+    @property
+    def flops(self) -> float:
+        """Model FLOPs of the whole stretch."""
+        return self.flops_per_token * self.tokens
+
+    @property
+    def memory(self) -> int:
+        """Weights, gradients, optimizer and averages; activations come on top."""
+        return self.weights + self.gradients + self.optimizer + self.tracks
+
+    @property
+    def disk(self) -> int:
+        """All checkpoints kept at `step`."""
+        return self.checkpoint * self.checkpoints_kept
+
+    @property
+    def seconds(self) -> float:
+        """Training time from the start to `step` on this machine."""
+        return self.tokens / self.tokens_per_second
+
+
+def estimate(plan: Plan, engine: Engine, step: int) -> Estimate:
+    """The costs of training `plan` up to position `step` on this machine; times a few real steps or products."""
+    counts = count_parameters(plan.decoder)
+    weights = counts.total * _FP32
+    muon = counts.matrices if plan.recipe.optimizer.name == "muon" else 0
+    moments = (2 * counts.total - muon) * _FP32
+    tracks = len(plan.recipe.averaging.tracks) * weights
+    flops_per_token = training_flops_per_token(plan.decoder)
+    timed = counts.total <= _TIMED_UP_TO
+    rate = (
+        timed_tokens_per_second(plan, engine)
+        if timed
+        else _USUAL_SHARE * matrix_rate(engine) / flops_per_token
+    )
+    return Estimate(
+        step=step,
+        tokens=plan.tokens(step),
+        parameters=counts.total,
+        non_embedding_parameters=counts.non_embedding,
+        tokens_per_x=plan.tokens_per_x,
+        flops_per_token=flops_per_token,
+        weights=weights,
+        gradients=weights,
+        optimizer=moments,
+        tracks=tracks,
+        checkpoint=weights + moments + tracks,
+        checkpoints_kept=len(plan.fork_points.points(plan.tokens(step))) + plan.recipe.checkpoints.keep,
+        tokens_per_second=rate,
+        timed=timed,
+    )
+
+
+def timed_tokens_per_second(plan: Plan, engine: Engine) -> float:
+    """Tokens per second of real updates on random tokens: the median of a few, after a warm-up."""
+    from riverrun.train.session import new_state
+
+    state = new_state(plan, engine)
+    sequences = min(plan.sizes.sequences(1), plan.recipe.batch.microbatch or plan.sizes.sequences(1))
+    tokens = torch.randint(
+        plan.decoder.vocabulary, (sequences, plan.decoder.context + 1), device=engine.device
+    )
+
+    def update() -> None:
+        with engine.arithmetic():
+            state.model.loss(tokens[:, :-1], tokens[:, 1:]).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(state.parameters, 1.0)
+        for optimizer in state.optimizers:
+            optimizer.step()
+        state.model.zero_grad()
+        state.step += 1
+        state.update_tracks()
+
+    return sequences * plan.decoder.context / median(_timings(update, warmup=2, counted=5))
+
+
+def matrix_rate(engine: Engine, size: int = 2048) -> float:
+    """FLOP/s of a square matrix product in the engine's precision."""
+    left, right = torch.randn(2, size, size, device=engine.device)
+
+    def product() -> None:
+        with engine.arithmetic():
+            (left @ right)[0, 0].item()
+
+    return 2 * size**3 / median(_timings(product, warmup=2, counted=5))
+
+
+def _timings(work: Callable[[], None], warmup: int, counted: int) -> Iterator[float]:
+    for number in range(warmup + counted):
+        start = time.perf_counter()
+        work()
+        if number >= warmup:
+            yield time.perf_counter() - start

@@ -1,0 +1,72 @@
+"""A readout as a model: the weights one could ship, taken from a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from riverrun.averaging import parse_profile
+from riverrun.data import Tokenizer
+from riverrun.errors import CheckpointError
+from riverrun.models import Decoder
+from riverrun.runs import Checkpoint, Node
+from riverrun.train.plan import build_plan
+from riverrun.train.readouts import best_readout
+from riverrun.train.session import open_sources, recorded_recipe
+
+
+@dataclass(frozen=True)
+class Readout:
+    """A model, the tokenizer it speaks, and where it comes from."""
+
+    name: str
+    model: Decoder
+    tokenizer: Tokenizer
+    checkpoint: Checkpoint
+
+
+def restore_readout(
+    node: Node, name: str = "best", step: int | None = None, note: Callable[[str], None] = print
+) -> Readout:
+    """The readout `name` ("raw", "ema-25", ..., or "best" by held-out loss) at a position, on the CPU.
+
+    Args:
+        node: the run.
+        name: "best" takes the one with the lowest loss at the last evaluated position up to the checkpoint.
+        step: a checkpoint's position; None takes the latest that verifies.
+        note: told about damaged checkpoints that were passed over.
+
+    Raises:
+        CheckpointError: no such checkpoint, or it has no such readout.
+    """
+    checkpoint = _checkpoint(node, step, note)
+    recipe = recorded_recipe(node)
+    corpus = open_sources(recipe.data)[0][0]
+    plan = build_plan(recipe, corpus.vocabulary)
+    if name == "best":
+        evaluated = [record for record in node.readouts() if record["step"] <= checkpoint.step]
+        name = best_readout(evaluated[-1]) if evaluated else "raw"
+    names = ["raw", *(parse_profile(spec).name for spec in recipe.averaging.tracks)]
+    if name not in names:
+        raise CheckpointError(f"{checkpoint.path}: has no readout {name!r}; there are {', '.join(names)}")
+    prefix = "model." if name == "raw" else f"track.{name}."
+    model = Decoder(plan.decoder, seed=None)
+    with torch.no_grad():
+        checkpoint.load_part({prefix + key: value.detach() for key, value in model.named_parameters()})
+    return Readout(name, model.eval(), corpus.tokenizer, checkpoint)
+
+
+def _checkpoint(node: Node, step: int | None, note: Callable[[str], None]) -> Checkpoint:
+    if step is None:
+        latest = node.latest_checkpoint(note)
+        if latest is None:
+            raise CheckpointError(f"{node.path}: has no checkpoint yet")
+        return latest
+    saved = {checkpoint.step: checkpoint for checkpoint in node.checkpoints()}
+    if step not in saved:
+        there = ", ".join(str(position) for position in saved) or "none"
+        raise CheckpointError(f"{node.path}: has no checkpoint at step {step}; there are: {there}")
+    saved[step].verify()
+    return saved[step]

@@ -1,0 +1,66 @@
+"""The tables of a recipe that describe a schedule: `kind`, and that schedule's fields with durations in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from riverrun.errors import SettingError
+from riverrun.schedules import Schedule, kinds
+from riverrun.units import Duration
+
+ToSteps = Callable[[Duration], int]
+
+
+def resolve_schedule(table: Mapping[str, Any], path: str, to_steps: ToSteps) -> Schedule:
+    """The schedule that a table describes.
+
+    Args:
+        table: `kind` and fields; a field in steps is a duration like "500 steps", "65M tokens" or "2x".
+        path: where the table stands in the recipe, for errors.
+        to_steps: turns a duration into a position.
+
+    Raises:
+        SettingError: a duration that cannot be read, or whatever the schedule says of its fields.
+    """
+    try:
+        return Schedule.from_dict(_in_steps(table, path, to_steps))
+    except SettingError:
+        raise
+    except ValueError as error:
+        raise SettingError(
+            f"{path}.{error}. Mend it in [{path}] of the recipe, or with --set {path}.…"
+        ) from None
+
+
+def check_schedule_table(table: Mapping[str, Any], path: str) -> None:
+    """Raise what can be known before a model and a batch give durations their length: kind, keys, wording."""
+    kind = kinds().get(str(table.get("kind")))
+    if kind is None or not isinstance(table.get("kind"), str):
+        raise SettingError(f"{path}.kind: got {table.get('kind')!r}; must be one of {', '.join(kinds())}")
+    _in_steps(table, path, lambda duration: int(duration.amount))
+    base = table.get("base")
+    if isinstance(base, Mapping):
+        check_schedule_table(base, f"{path}.base")
+
+
+def _in_steps(table: Mapping[str, Any], path: str, to_steps: ToSteps) -> dict[str, Any]:
+    kind = kinds().get(str(table.get("kind")))
+    in_steps = kind.step_fields() if kind else ()
+
+    def convert(name: str, value: Any) -> int:
+        try:
+            return to_steps(Duration.parse(value))
+        except SettingError as error:
+            raise SettingError(f"{path}.{name}: {error}") from None
+
+    converted: dict[str, Any] = {}
+    for name, value in table.items():
+        if name in in_steps:
+            many = isinstance(value, list | tuple)
+            converted[name] = [convert(name, item) for item in value] if many else convert(name, value)
+        elif name == "base" and isinstance(value, Mapping):
+            converted[name] = _in_steps(value, f"{path}.base", to_steps)
+        else:
+            converted[name] = value
+    return converted

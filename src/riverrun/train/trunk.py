@@ -1,0 +1,127 @@
+"""Starting a trunk, going on with it, and leaving it so that the same call goes on."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from riverrun.errors import SettingError
+from riverrun.runs import Node, Tree
+from riverrun.runs.metrics import append_record
+from riverrun.train.journal import Journal
+from riverrun.train.loop import NonFiniteError, advance
+from riverrun.train.plan import Plan
+from riverrun.train.progress import Progress, Quiet
+from riverrun.train.readouts import evaluate_all
+from riverrun.train.recipe import Recipe
+from riverrun.train.session import Session, open_session
+from riverrun.train.signals import StopSignals
+from riverrun.units import Duration
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a call of `train` left the run; `exit_code` is 128 + the signal's number after a signal, else 0."""
+
+    node: Node
+    plan: Plan
+    step: int
+    exit_code: int
+
+    @property
+    def tokens(self) -> int:
+        """Tokens the run has trained on in all."""
+        return self.plan.tokens(self.step)
+
+
+def train(
+    recipe: Recipe, run: Path, until: Duration | str | None = None, *, progress: Progress | None = None
+) -> Outcome:
+    """Start the trunk in `run`, or go on with it, and train until the position `until`, or until told to stop.
+
+    The same call resumes after any interruption, bit for bit as if there had been none. SIGTERM and SIGINT end
+    it after the update in hand, with a checkpoint.
+
+    Args:
+        recipe: what to train; for a run that exists it must be the recorded one, operational settings aside.
+        run: the tree's folder.
+        until: "500 steps", "65M tokens", "2x", or "next 1x" for the next whole multiple; None means never. No
+            schedule sees it.
+        progress: told about each update; None is silent.
+
+    Raises:
+        RiverrunError: recipe, corpus, run directory or checkpoint cannot be used; one line says what to do.
+        NonFiniteError: see `Optimizer.on_nonfinite`.
+    """
+    progress = progress or Quiet()
+    node = Tree(run).trunk
+    with node.locked(), StopSignals() as signals:
+        session = open_session(recipe, node, progress.note)
+        plan, state = session.plan, session.state
+        stop = stopping_position(until, plan, state.step)
+        with _journal(session, stop, progress) as journal:
+            if state.step < stop:
+                advance(session, stop, signals, journal)
+        if signals.received is None:
+            _read_out_on_top(session)
+        return Outcome(node, plan, state.step, signals.exit_code)
+
+
+def stopping_position(until: Duration | str | None, plan: Plan, step: int) -> float:
+    """The position that `until` names, seen from position `step`; infinite for None."""
+    if until is None:
+        return math.inf
+    following = re.fullmatch(r"next\s+(.+)", until) if isinstance(until, str) else None
+    try:
+        if following is None:
+            return plan.step_at(Duration.parse(until))
+        unit = Duration.parse(following[1])
+    except SettingError as error:
+        raise SettingError(f'--until: {error}, or "next 1x" for the next whole multiple') from None
+    if unit.amount == 0:
+        raise SettingError(f'--until: got "{until}"; must be a multiple of something above zero')
+    multiple = 1
+    while plan.step_at(Duration(unit.amount * multiple, unit.unit)) <= step:
+        multiple += 1
+    return plan.step_at(Duration(unit.amount * multiple, unit.unit))
+
+
+@contextmanager
+def _journal(session: Session, stop: float, progress: Progress) -> Iterator[Journal]:
+    """The record of a stretch of training; a checkpoint stands at its end, unless something broke."""
+    node, state = session.node, session.state
+    journal = Journal(session, progress)
+    start = state.step
+    node.event("start", step=start, until=stop if stop != math.inf else None)
+    progress.begin(session.plan, start, stop)
+    try:
+        yield journal
+    except NonFiniteError as error:
+        journal.checkpoint()
+        node.event("stop", step=state.step, reason=str(error))
+        raise
+    else:
+        if state.step > start:
+            journal.checkpoint()
+        node.event("stop", step=state.step)
+    finally:
+        progress.end()
+        journal.close()
+
+
+def _read_out_on_top(session: Session) -> None:
+    """Evaluate the position of a stop that is no readout position; kept apart from the trajectory's record.
+
+    Two runs that took the same steps, with or without a stop between, so have the same metrics.jsonl.
+    """
+    node, plan, state = session.node, session.plan, session.state
+    if state.step == 0 or any(record["step"] == state.step for record in node.readouts()):
+        return
+    losses = evaluate_all(state.model, state.tracks, session.held_out, session.engine)
+    position = {"step": state.step, "tokens": plan.tokens(state.step)}
+    append_record(node.evaluations_path, position | losses)
