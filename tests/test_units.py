@@ -29,7 +29,21 @@ def test_durations_are_read_exactly(text, amount, unit):
 
 @pytest.mark.parametrize(
     "text",
-    ["500", "", "steps", "-500 steps", "1.5 steps", "0.3 tokens", "2 y", "1e3 steps", 500, 1.0, None, True, "99999999T tokens"],
+    [
+        "500",
+        "",
+        "steps",
+        "-500 steps",
+        "1.5 steps",
+        "0.3 tokens",
+        "2 y",
+        "1e3 steps",
+        500,
+        1.0,
+        None,
+        True,
+        "99999999T tokens",
+    ],
 )
 def test_what_could_be_misread_is_refused(text):
     with pytest.raises(SettingError, match="got"):
@@ -51,6 +65,11 @@ def test_tokens_of_a_multiple_are_rounded_up():
 
 
 def test_short_forms_for_people():
-    assert [short_count(n) for n in (950, 151_000_000, 3_276_800_000, 999_999)] == ["950", "151M", "3.28B", "1M"]
+    assert [short_count(n) for n in (950, 151_000_000, 3_276_800_000, 999_999)] == [
+        "950",
+        "151M",
+        "3.28B",
+        "1M",
+    ]
     assert [short_bytes(n) for n in (12, 1536, 3 * 2**30)] == ["12 B", "1.5 KiB", "3.0 GiB"]
     assert [short_time(s) for s in (42, 75, 4000, 10**6)] == ["42 s", "1 min 15 s", "1 h 6 min", "11.6 days"]

@@ -48,7 +48,9 @@ def run_bits():
         saved.verify()
         tensors = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in saved.names().items()}
         saved.load(tensors)
-        counters = {key: saved.manifest[key] for key in ("step", "samples", "tokens", "skipped", "tracks", "data")}
+        counters = {
+            key: saved.manifest[key] for key in ("step", "samples", "tokens", "skipped", "tracks", "data")
+        }
         bits = {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}
         return bits, counters, node.metrics_path.read_bytes()
 

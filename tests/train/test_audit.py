@@ -25,7 +25,9 @@ def test_horizon_free_recipes_pass(overrides, tiny_recipe):
     findings = audit(build_plan(tiny_recipe(*overrides), vocabulary=257))
     assert findings
     assert all(finding.horizon_free for finding in findings)
-    assert {"learning rate", "weight decay", "batch size", "data order"} <= {finding.value for finding in findings}
+    assert {"learning rate", "weight decay", "batch size", "data order"} <= {
+        finding.value for finding in findings
+    }
 
 
 @pytest.mark.parametrize(("schedule", "horizons"), BOUND.values(), ids=BOUND.keys())
@@ -39,12 +41,18 @@ def test_every_horizon_is_named_with_the_step_at_which_it_shows(schedule, horizo
 def test_a_weight_decay_that_knows_the_end_is_named_though_the_lr_is_free(tiny_recipe):
     table = 'optimizer.weight_decay_schedule={kind = "cosine", total = "1000 steps"}'
     bound = [f for f in audit(build_plan(tiny_recipe(table), vocabulary=257)) if not f.horizon_free]
-    assert [(f.value, f.setting) for f in bound] == [("weight decay", "optimizer.weight_decay_schedule.total")]
+    assert [(f.value, f.setting) for f in bound] == [
+        ("weight decay", "optimizer.weight_decay_schedule.total")
+    ]
 
 
 def test_the_evidence_is_the_first_step_that_changes(tiny_recipe):
-    plan = build_plan(tiny_recipe('schedule={kind = "cosine", warmup = "20 steps", total = "1000 steps"}'), 257)
-    longer = build_plan(tiny_recipe('schedule={kind = "cosine", warmup = "20 steps", total = "2000 steps"}'), 257)
+    plan = build_plan(
+        tiny_recipe('schedule={kind = "cosine", warmup = "20 steps", total = "1000 steps"}'), 257
+    )
+    longer = build_plan(
+        tiny_recipe('schedule={kind = "cosine", warmup = "20 steps", total = "2000 steps"}'), 257
+    )
     (finding,) = (f for f in audit(plan) if not f.horizon_free)
     assert "moving total from 1000 to 2000 changes it from step 21 on" in finding.evidence
     assert plan.lr(20) == longer.lr(20)

@@ -38,7 +38,9 @@ def wait_for_progress(process, run, steps):
         time.sleep(0.001)
 
 
-def test_killed_at_twenty_random_moments_the_end_is_bit_for_bit_the_uninterrupted_one(tiny_recipe, run_bits, tmp_path):
+def test_killed_at_twenty_random_moments_the_end_is_bit_for_bit_the_uninterrupted_one(
+    tiny_recipe, run_bits, tmp_path
+):
     recipe = tiny_recipe("metrics.every=1", "checkpoints.every=11 steps")
     end = 4000
     chance = random.Random(20)

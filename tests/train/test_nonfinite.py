@@ -27,9 +27,13 @@ def poisoned(monkeypatch):
 
 
 @pytest.mark.parametrize("gradient", [False, True])
-def test_stopping_names_position_and_documents_and_saves_what_came_before(gradient, poisoned, tiny_recipe, run_bits, tmp_path):
+def test_stopping_names_position_and_documents_and_saves_what_came_before(
+    gradient, poisoned, tiny_recipe, run_bits, tmp_path
+):
     poisoned(13, gradient=gradient)
-    with pytest.raises(NonFiniteError, match=r"update 13: .*position 12 is saved.*Documents of the batch: \w+") as error:
+    with pytest.raises(
+        NonFiniteError, match=r"update 13: .*position 12 is saved.*Documents of the batch: \w+"
+    ) as error:
         train(tiny_recipe(), tmp_path / "run", "20 steps")
     assert "on_nonfinite=skip" in str(error.value)
     poisoned()
@@ -40,7 +44,9 @@ def test_stopping_names_position_and_documents_and_saves_what_came_before(gradie
 
 def test_skipping_leaves_the_update_out_and_counts_it(poisoned, tiny_recipe, tmp_path):
     poisoned(13, 15)
-    outcome = train(tiny_recipe("optimizer.on_nonfinite=skip", "metrics.every=1"), tmp_path / "run", "20 steps")
+    outcome = train(
+        tiny_recipe("optimizer.on_nonfinite=skip", "metrics.every=1"), tmp_path / "run", "20 steps"
+    )
     records = read_records(outcome.node.metrics_path)
     assert [record.get("skipped", 0) for record in records] == [0] * 12 + [1, 1] + [2] * 6
     assert outcome.node.latest_checkpoint(print).manifest["skipped"] == 2

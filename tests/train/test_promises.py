@@ -25,7 +25,9 @@ RECIPES = {
     "ramp": ('batch.ramps=[{at = "12 steps", sequences = 6}, {at = "25 steps", sequences = 9}]',),
     "olmo": ("model.family=olmo", "model.tied=false"),
     "bf16": ("engine.precision=bf16",),
-    "decaying weight decay": ('optimizer.weight_decay_schedule={kind = "inverse-sqrt", offset = "10 steps"}',),
+    "decaying weight decay": (
+        'optimizer.weight_decay_schedule={kind = "inverse-sqrt", offset = "10 steps"}',
+    ),
 }
 
 
@@ -150,7 +152,7 @@ def test_fork_points_survive_and_the_latest_is_there(tiny_recipe, tmp_path):
 def test_microbatches_give_the_gradient_of_the_whole_batch(tiny_recipe, tmp_path):
     gradients = []
     for name, overrides in {"whole": (), "parts": ("batch.microbatch=3",)}.items():
-        recipe = tiny_recipe("optimizer.clip=0", *overrides)
+        recipe = tiny_recipe("optimizer.clip=0", "engine.precision=fp32", *overrides)
         session = open_session(recipe, empty_node(tmp_path / name), print)
         loss, norm = backward(session, session.stream.batch(1))
         gradients.append(torch.cat([p.grad.flatten() for p in session.state.parameters]))

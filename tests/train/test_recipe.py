@@ -6,6 +6,7 @@ import pytest
 from riverrun.errors import SettingError
 from riverrun.train import build_plan, load_recipe, parse_recipe
 from riverrun.train.recipe import differences
+from riverrun.units import Duration
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.toml"))
 
@@ -18,28 +19,55 @@ def test_shipped_recipes_load_and_survive_being_recorded(path):
 
 
 BAD = {
-    "an unknown table": ("shedule.kind=constant", r"shedule: is no setting of riverrun; did you mean 'schedule'\?"),
+    "an unknown table": (
+        "shedule.kind=constant",
+        r"shedule: is no setting of riverrun; did you mean 'schedule'\?",
+    ),
     "an unknown key": ("optimizer.peek_lr=1", r"optimizer.peek_lr: is no setting.*did you mean 'peak_lr'"),
     "an unknown model key": ("model.layer=1", r"model.layer: is no setting.*did you mean 'layers'"),
     "an unknown schedule key": ("schedule.ofset='9 steps'", r"schedule\..*'ofset'.*did you mean 'offset'"),
     "an unknown schedule": ("schedule.kind=cosin", r"schedule.kind: got 'cosin'; must be one of constant"),
-    "a number as text": ("optimizer.peak_lr='2e-3'", r"optimizer.peak_lr: got '2e-3'; input should be a valid number"),
-    "a fraction for a count": ("batch.sequences=1.5", r"batch.sequences: got 1.5; input should be a valid integer"),
-    "a negative number": ("optimizer.peak_lr=-1", r"optimizer.peak_lr: got -1; input should be greater than 0"),
+    "a number as text": (
+        "optimizer.peak_lr='2e-3'",
+        r"optimizer.peak_lr: got '2e-3'; input should be a valid number",
+    ),
+    "a fraction for a count": (
+        "batch.sequences=1.5",
+        r"batch.sequences: got 1.5; input should be a valid integer",
+    ),
+    "a negative number": (
+        "optimizer.peak_lr=-1",
+        r"optimizer.peak_lr: got -1; input should be greater than 0",
+    ),
     "zero": ("model.layers=0", r"model.layers: got 0; must be a whole number, at least 1"),
     "infinity": ("optimizer.peak_lr=inf", r"optimizer.peak_lr: got inf"),
     "not a number": ("optimizer.weight_decay=nan", r"optimizer.weight_decay: got nan"),
-    "a huge number": ("batch.sequences=99999999999999", r"batch.sequences: got 99999999999999; input should be less"),
+    "a huge number": (
+        "batch.sequences=99999999999999",
+        r"batch.sequences: got 99999999999999; input should be less",
+    ),
     "a huge duration": ("schedule.offset='99999999999T steps'", r"schedule.offset: got.*more than 2\^62"),
     "a bare duration": ("schedule.warmup=50", r'schedule.warmup: got 50; a duration is written "500 steps"'),
     "a negative duration": ("schedule.offset='-500 steps'", r"schedule.offset: got '-500 steps'"),
-    "a zero offset": ("schedule.offset='0 steps'", r"schedule.offset: got 0; must be a whole number of steps, at least 1"),
-    "an unknown average": ("averaging.tracks=['halflife:25']", r"averaging.*'halflife:25'.*did you mean 'half-life"),
+    "a zero offset": (
+        "schedule.offset='0 steps'",
+        r"schedule.offset: got 0; must be a whole number of steps, at least 1",
+    ),
+    "an unknown average": (
+        "averaging.tracks=['halflife:25']",
+        r"averaging.*'halflife:25'.*did you mean 'half-life",
+    ),
     "an average that needs a history": ("averaging.tracks=['tail:0.2']", r"averaging.tracks: .*history"),
     "an average named twice": ("averaging.tracks=['ema:0.9', 'ema:0.90']", r"averaging.tracks: .*once"),
     "heads that do not divide": ("model.heads=3", r"model.heads: got 3"),
-    "a ratio that does not grow": ("readouts.ratio=1.0", r"readouts.ratio: got 1.0; input should be greater than 1"),
-    "an unknown optimizer": ("optimizer.name=sgd", r"optimizer.name: got 'sgd'; input should be 'adamw' or 'muon'"),
+    "a ratio that does not grow": (
+        "readouts.ratio=1.0",
+        r"readouts.ratio: got 1.0; input should be greater than 1",
+    ),
+    "an unknown optimizer": (
+        "optimizer.name=sgd",
+        r"optimizer.name: got 'sgd'; input should be 'adamw' or 'muon'",
+    ),
     "a table for a value": ("seed.x=1", r"seed"),
     "a value for a table": ("optimizer=3", r"optimizer: got 3"),
     "an override without a value": ("optimizer.peak_lr", r"--set optimizer.peak_lr: must be PATH=VALUE"),
@@ -73,36 +101,42 @@ def test_a_file_that_is_no_recipe_is_named(content, complaint, tmp_path):
 
 
 def test_overrides_are_toml_values_or_bare_words(tiny_recipe):
-    recipe = tiny_recipe("optimizer.name=muon", "optimizer.peak_lr=2e-3", "optimizer.betas=[0.8, 0.9]", "schedule.offset=7 steps")
-    assert (recipe.optimizer.name, recipe.optimizer.peak_lr, recipe.optimizer.betas) == ("muon", 2e-3, (0.8, 0.9))
+    recipe = tiny_recipe(
+        "optimizer.name=muon",
+        "optimizer.peak_lr=2e-3",
+        "optimizer.betas=[0.8, 0.9]",
+        "schedule.offset=7 steps",
+    )
+    assert (recipe.optimizer.name, recipe.optimizer.peak_lr, recipe.optimizer.betas) == (
+        "muon",
+        2e-3,
+        (0.8, 0.9),
+    )
     assert build_plan(recipe, 257).schedule.offset == 7
 
 
 def test_durations_in_steps_tokens_and_multiples_name_the_same_position(tiny_recipe):
     plan = build_plan(tiny_recipe(), vocabulary=257)
-    in_steps = plan.step_at(plan_duration("1x"))
+    in_steps = plan.step_at(Duration.parse("1x"))
     tokens = plan.tokens_per_x
-    assert tokens == 20 * 3392  # one layer of width 16: 4*16*16 + 3*16*48 + norms 3*16
-    assert plan.step_at(plan_duration(f"{tokens} tokens")) == in_steps
+    assert tokens == 20 * (
+        4 * 16 * 16 + 3 * 16 * 48 + 3 * 16
+    )  # attention, MLP and norms of one layer of width 16
+    assert plan.step_at(Duration.parse(f"{tokens} tokens")) == in_steps
     assert plan.tokens(in_steps - 1) < tokens <= plan.tokens(in_steps)
-
-
-def plan_duration(text):
-    from riverrun.units import Duration
-
-    return Duration.parse(text)
 
 
 def test_a_recipe_may_name_its_own_1x(tiny_recipe):
     plan = build_plan(tiny_recipe("one_x=12500 steps"), vocabulary=257)
-    assert plan.step_at(plan_duration("1x")) == 12_500
+    assert plan.step_at(Duration.parse("1x")) == 12_500
     with pytest.raises(SettingError, match="one_x"):
         build_plan(tiny_recipe("one_x=2x"), vocabulary=257)
 
 
 def test_ramps_move_positions_and_not_samples(tiny_recipe):
     plan = build_plan(
-        tiny_recipe('batch.ramps=[{at = "10 steps", sequences = 8}, {at = "1600 tokens", sequences = 16}]'), 257
+        tiny_recipe('batch.ramps=[{at = "10 steps", sequences = 8}, {at = "1600 tokens", sequences = 16}]'),
+        257,
     )
     # 10 steps of 4 sequences of 16 tokens are 640 tokens; 1600 tokens are reached 8 steps of 8 later, at 18.
     assert [plan.sizes.sequences(s) for s in (1, 10, 11, 18, 19, 10**9)] == [4, 4, 8, 8, 16, 16]
@@ -110,12 +144,17 @@ def test_ramps_move_positions_and_not_samples(tiny_recipe):
 
 
 def test_differences_name_what_matters_and_leave_out_what_does_not(tiny_recipe):
-    asked = tiny_recipe("optimizer.peak_lr=0.5", "checkpoints.keep=7", "optimizer.on_nonfinite=skip", "engine.threads=2")
+    asked = tiny_recipe(
+        "optimizer.peak_lr=0.5", "checkpoints.keep=7", "optimizer.on_nonfinite=skip", "engine.threads=2"
+    )
     assert differences(tiny_recipe(), asked) == ["optimizer.peak_lr was 0.01, is 0.5"]
 
 
 def test_parsing_leaves_the_table_alone():
-    table = {"model": {"family": "llama", "layers": 1, "width": 16, "heads": 2, "context": 16}, "schedule": {"kind": "constant"}}
+    table = {
+        "model": {"family": "llama", "layers": 1, "width": 16, "heads": 2, "context": 16},
+        "schedule": {"kind": "constant"},
+    }
     before = copy.deepcopy(table)
     parse_recipe(table, ["model.layers=2"])
     assert table == before

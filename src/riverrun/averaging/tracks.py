@@ -111,8 +111,8 @@ class Track:
     def _lerp_staged(self, average: Tensor, param: Tensor, share: float) -> None:
         """``average.lerp_(param, share)`` for a parameter not in fp32, converted a chunk at a time.
 
-        One operation on both dtypes is 5 to 14 times slower on CPU, or refused; converting the whole parameter
-        would allocate.
+        One operation on both dtypes is 5 to 14 times slower on CPU, or refused; converting the whole
+        parameter would allocate.
         """
         pieces = [(average, param)]
         if param.numel() > CHUNK:
@@ -123,7 +123,9 @@ class Track:
         largest = max(CHUNK, pieces[0][1].numel())  # a row that cannot be cut may be larger
         stage = self._stages.get(param.device)
         if stage is None or stage.numel() < largest:
-            stage = self._stages[param.device] = torch.empty(largest, device=param.device)
+            stage = self._stages[param.device] = torch.empty(
+                largest, dtype=torch.float32, device=param.device
+            )
         for target, source in pieces:
             staged = stage[: source.numel()].view(source.shape)
             target.lerp_(staged.copy_(source), share)

@@ -18,6 +18,8 @@ from riverrun.cli.train import train
 from riverrun.cli.tree import tree
 from riverrun.errors import RiverrunError
 
+# Flags without their opposites, and no "{None}|" before every optional value.
+_STYLE = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
 _ABOUT = "Pretrain language models without fixing the end in advance."
 
 
@@ -31,12 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data.command(inspect)
     app.command(data, name="data")
     try:
-        return (
-            app.cli(
-                prog="riverrun", description=_ABOUT, args=arguments, config=(tyro.conf.FlagCreatePairsOff,)
-            )
-            or 0
-        )
+        return app.cli(prog="riverrun", description=_ABOUT, args=arguments, config=_STYLE) or 0
     except RiverrunError as error:
         return _complain(str(error))
     except OSError as error:

@@ -15,9 +15,7 @@ def audit(
     set_: Annotated[UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="set", metavar="PATH=VALUE")] = (),
     json: bool = False,
 ) -> int:
-    """Name every value of a recipe that depends on a horizon, with the first step at which it shows.
-
-    Exit code 0 when nothing does: such a run can be extended without changing its past. Otherwise 1.
+    """Name each value of a recipe that depends on when training ends; exit code 1 if one does.
 
     Args:
         recipe: a TOML file, or the name of a shipped recipe.

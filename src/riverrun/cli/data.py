@@ -59,7 +59,7 @@ def ingest(
             text_field=text_field,
             id_field=id_field,
             held_out=held_out,
-            workers=workers or _usable_cores(),
+            workers=_usable_cores() if workers is None else workers,
             max_bad=max_bad,
             shard_tokens=shard_tokens,
             restart=restart,
@@ -183,7 +183,7 @@ def _summary(corpus: Corpus) -> dict[str, Any]:
             for name, split in manifest.splits.items()
         },
         "skipped": manifest.skipped.model_dump(),
-        "left_out": manifest.left_out,
+        "left_out": manifest.left_out.model_dump(),
         "settings": manifest.settings,
         "sample": corpus.sample_text("train"),
     }
@@ -221,12 +221,9 @@ def _notes(corpus: Corpus, summary: dict[str, Any]) -> list[str]:
     if skipped.count:
         notes.append(f"skipped      {skipped.count:,} bad documents, the first of them:")
         notes += [f"  {fault.file}:{fault.line}: {fault.reason}" for fault in skipped.first]
-    if summary["left_out"]:
-        names = ", ".join(summary["left_out"][:5])
-        more = len(summary["left_out"]) - 5
-        notes.append(
-            f"left out     files of other kinds: {names}" + (f" and {more:,} more" if more > 0 else "")
-        )
+    left_out = corpus.manifest.left_out
+    if left_out.count:
+        notes.append(f"left out     {left_out.count:,} files of other kinds, such as {left_out.first[0]}")
     notes.append(f"begins       {' '.join(summary['sample'].split())}")
     notes.append(f'use          [data] corpus = "{corpus.directory}"')
     return notes

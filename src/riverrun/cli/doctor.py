@@ -7,7 +7,7 @@ from typing import Any
 
 
 def doctor(*, directory: Path = Path(), json: bool = False) -> int:
-    """Check Python, torch, processor, precision, disk and extras; exit code 1 if training would fail.
+    """Check this machine: software, processor, disk, extras; exit code 1 if training would fail.
 
     Args:
         directory: where runs would be written.

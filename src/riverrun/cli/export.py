@@ -16,9 +16,7 @@ def export(
     out: Path | None = None,
     dtype: Literal["float32", "bfloat16"] = "float32",
 ) -> None:
-    """Write a readout in Hugging Face format: config.json, model.safetensors, tokenizer.json.
-
-    A llama-family model loads with transformers' AutoModelForCausalLM.
+    """Write a readout in Hugging Face format; llama models load with transformers' AutoModelForCausalLM.
 
     Args:
         run: directory of the run.

@@ -16,10 +16,7 @@ def plan(
     set_: Annotated[UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="set", metavar="PATH=VALUE")] = (),
     json: bool = False,
 ) -> None:
-    """A dry run: parameters, tokens, FLOPs, memory, checkpoint sizes and the time on this machine.
-
-    Writes nothing. Small models are timed for a few steps; for larger ones the time follows from the measured
-    speed of matrix products.
+    """A dry run: parameters, tokens, FLOPs, memory, disk, and the time on this machine.
 
     Args:
         recipe: a TOML file, or the name of a shipped recipe.

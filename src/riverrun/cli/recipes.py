@@ -12,7 +12,7 @@ _SHIPPED = (Path(__file__).parents[1] / "recipes", Path(__file__).parents[3] / "
 
 def find_recipe(recipe: Path) -> Path:
     """The file itself, or the shipped recipe of that name; `SettingError` names the nearest there is."""
-    from riverrun.train.recipe import nearest
+    from riverrun.train.schedule_table import nearest
 
     if recipe.exists():
         return recipe

@@ -114,8 +114,3 @@ def _contents(outcome: Outcome) -> str:
         if checkpoints
         else "nothing yet"
     )
-
-
-def print_opening(console: Console, recipe: Path, run: Path) -> None:
-    """One line before the first step."""
-    console.print(f"riverrun: {recipe} in {run}", soft_wrap=True)

@@ -18,10 +18,7 @@ def train(
     quiet: bool = False,
     json: bool = False,
 ) -> int:
-    """Start an open-ended run, or go on with it: the same command resumes after any interruption.
-
-    Ctrl-C or SIGTERM saves a checkpoint and leaves (exit code 130 or 143); kill -9 costs the steps since the
-    last checkpoint and nothing else.
+    """Start an open-ended run, or go on with it; the same command resumes after any interruption.
 
     Args:
         recipe: a TOML file, or the name of a shipped recipe such as quickstart.
@@ -35,16 +32,14 @@ def train(
     from rich.console import Console
 
     from riverrun.cli.recipes import find_recipe
-    from riverrun.cli.summary import print_opening, print_summary, summary
+    from riverrun.cli.summary import print_summary, summary
     from riverrun.train import Quiet, Shown, load_recipe
     from riverrun.train import train as train_trunk
 
     path = find_recipe(recipe)
     run = run or Path("runs") / path.stem
     console = Console(stderr=json, quiet=quiet, highlight=False)
-    loaded = load_recipe(path, set_)
-    print_opening(console, recipe, run)
-    outcome = train_trunk(loaded, run, until, progress=Quiet() if quiet else Shown(console))
+    outcome = train_trunk(load_recipe(path, set_), run, until, progress=Quiet() if quiet else Shown(console))
     if json:
         from json import dumps
 

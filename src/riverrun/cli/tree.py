@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def tree(run: Positional[Path], *, json: bool = False) -> None:
-    """Show the nodes of a run: schedule, position, best readout, checkpoints.
+    """Show what a run holds: nodes, schedules, positions, best readouts, checkpoints.
 
     Args:
         run: directory of the run.

@@ -87,11 +87,14 @@ class CyclicCosine(Schedule):
 
     def multipliers(self, s: Floats) -> Floats:
         """Each position from the cosine of its cycle; cycles that no position falls into cost nothing."""
-        cycle_of = np.searchsorted(self.budgets[:-1], s)  # budget k itself is the last step of cycle k
         starts = (0, *self.budgets)
+        inner = self.budgets[:-1]  # a budget itself is the last step of its cycle
+        first, last = (int(k) for k in np.searchsorted(inner, (s.min(), s.max())))
+        if first == last:
+            return self.cycles[first].multipliers(s - starts[first])
+        cycle_of = np.searchsorted(inner, s)
         values = np.empty_like(s)
-        for k in range(cycle_of.min(), cycle_of.max() + 1):
+        for k in np.unique(cycle_of):
             inside = cycle_of == k
-            if inside.any():
-                values[inside] = self.cycles[k].multipliers(s[inside] - starts[k])
+            values[inside] = self.cycles[k].multipliers(s[inside] - starts[k])
         return values

@@ -9,7 +9,7 @@ import torch
 
 from riverrun.errors import SettingError
 from riverrun.models.precision import ResolvedPrecision, arithmetic, resolve_precision
-from riverrun.train import recipe as settings
+from riverrun.train.recipe import DeviceName, Recipe
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Engine:
         return arithmetic(self.precision, self.device)
 
 
-def settle(recipe: settings.Recipe) -> tuple[settings.Recipe, Engine]:
+def settle(recipe: Recipe) -> tuple[Recipe, Engine]:
     """Replace every "auto" of `[engine]` by what this machine does best, and make ready for it.
 
     Compilation is on for GPUs only: on a CPU it costs a minute at the start and gains a few percent.
@@ -34,22 +34,26 @@ def settle(recipe: settings.Recipe) -> tuple[settings.Recipe, Engine]:
         SettingError: the device is not there.
     """
     wanted = recipe.engine
-    device = _device(wanted.device)
+    name = _device(wanted.device)
+    device = torch.device(name)
     precision = resolve_precision(wanted.precision, device)
     compiled = device.type == "cuda" if wanted.compile == "auto" else wanted.compile == "on"
     if wanted.threads is not None:
         torch.set_num_threads(wanted.threads)
-    settled = replace(wanted, device=device.type, precision=precision, compile="on" if compiled else "off")
+    settled = replace(wanted, device=name, precision=precision, compile="on" if compiled else "off")
     return replace(recipe, engine=settled), Engine(device, precision, compiled)
 
 
-def _device(name: str) -> torch.device:
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device("cuda" if there["cuda"] else "mps" if there["mps"] else "cpu")
-    if not there[name]:
-        found = ", ".join(device for device, is_there in there.items() if is_there)
+def _device(wanted: DeviceName) -> DeviceName:
+    there: list[DeviceName] = ["cpu"]
+    if torch.backends.mps.is_available():
+        there.insert(0, "mps")
+    if torch.cuda.is_available():
+        there.insert(0, "cuda")
+    if wanted == "auto":
+        return there[0]
+    if wanted not in there:
         raise SettingError(
-            f'engine.device: got "{name}"; this machine has {found}. Use --set engine.device=auto'
+            f'engine.device: got "{wanted}"; this machine has {", ".join(there)}. Use --set engine.device=auto'
         )
-    return torch.device(name)
+    return wanted

@@ -60,7 +60,7 @@ def backward(session: Session, batch: Batch) -> tuple[float, float]:
         for part in tokens.split(settings.batch.microbatch or tokens.shape[0]):
             part = part.to(engine.device, non_blocking=True)
             loss = state.model.loss(part[:, :-1], part[:, 1:], reduction="sum") / targets
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             total += loss.detach()
     limit = settings.optimizer.clip or math.inf
     gradient_norm = torch.nn.utils.clip_grad_norm_(state.parameters, limit, foreach=True)

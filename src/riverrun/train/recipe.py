@@ -7,7 +7,6 @@ the value seen, what is allowed, and the nearest name.
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -20,7 +19,7 @@ from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, Valida
 from riverrun.averaging import parse_profile
 from riverrun.errors import SettingError
 from riverrun.models import DecoderConfig
-from riverrun.train.schedule_table import check_schedule_table
+from riverrun.train.schedule_table import check_schedule_table, nearest
 from riverrun.units import Duration
 
 DurationSetting = Annotated[
@@ -31,6 +30,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Ratio = Annotated[float, Field(gt=1, allow_inf_nan=False)]
+DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,9 +102,15 @@ class Averaging:
     every: Count = 1
 
     def __post_init__(self) -> None:
-        names = [parse_profile(spec).name for spec in self.tracks]
-        if len(set(names)) < len(names):
+        profiles = [parse_profile(spec) for spec in self.tracks]
+        if len({profile.name for profile in profiles}) < len(profiles):
             raise ValueError(f"tracks: got {list(self.tracks)}; each average may be named once")
+        for profile in profiles:
+            if not profile.nested:
+                raise ValueError(
+                    f"tracks: got {profile.spec!r}, which needs a history of the run; a track can be half-life, "
+                    "uniform or ema"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +146,7 @@ class Metrics:
 class Engine:
     """How the arithmetic is done; "auto" is settled when a run is created and kept from then on."""
 
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: DeviceName = "auto"
     precision: Literal["auto", "fp32", "medium", "bf16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
     threads: Count | None = None
@@ -254,13 +260,6 @@ def _refuse_unknown_keys(cls: type, table: Any, path: str) -> None:
                 _refuse_unknown_keys(inner, value, f"{path}{key}.")
         if cls is Recipe and key == "model":
             _refuse_unknown_keys(DecoderConfig, value, "model.")
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """ "; did you mean X?" where a name comes close, otherwise the choice there is."""
-    names = list(names)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names)}"
 
 
 def _first_complaint(error: ValidationError) -> str:

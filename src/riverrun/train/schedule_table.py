@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from typing import Any
 
 from riverrun.errors import SettingError
@@ -36,12 +38,22 @@ def resolve_schedule(table: Mapping[str, Any], path: str, to_steps: ToSteps) -> 
 def check_schedule_table(table: Mapping[str, Any], path: str) -> None:
     """Raise what can be known before a model and a batch give durations their length: kind, keys, wording."""
     kind = kinds().get(str(table.get("kind")))
-    if kind is None or not isinstance(table.get("kind"), str):
+    if kind is None:
         raise SettingError(f"{path}.kind: got {table.get('kind')!r}; must be one of {', '.join(kinds())}")
+    names = [field.name for field in fields(kind) if field.init]
+    for key in table.keys() - {"kind"}:
+        if key not in names:
+            raise SettingError(f"{path}.{key}: is no setting of a {kind.kind} schedule{nearest(key, names)}")
     _in_steps(table, path, lambda duration: int(duration.amount))
-    base = table.get("base")
-    if isinstance(base, Mapping):
-        check_schedule_table(base, f"{path}.base")
+    if isinstance(table.get("base"), Mapping):
+        check_schedule_table(table["base"], f"{path}.base")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """ "; did you mean 'X'?" where a name comes close, otherwise the choice there is."""
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names)}"
 
 
 def _in_steps(table: Mapping[str, Any], path: str, to_steps: ToSteps) -> dict[str, Any]:

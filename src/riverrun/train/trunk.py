@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 from riverrun.errors import SettingError
@@ -59,6 +57,7 @@ def train(
         NonFiniteError: see `Optimizer.on_nonfinite`.
     """
     progress = progress or Quiet()
+    _parse_until(until)  # before anything is written
     node = Tree(run).trunk
     with node.locked(), StopSignals() as signals:
         session = open_session(recipe, node, progress.note)
@@ -74,21 +73,28 @@ def train(
 
 def stopping_position(until: Duration | str | None, plan: Plan, step: int) -> float:
     """The position that `until` names, seen from position `step`; infinite for None."""
-    if until is None:
+    duration, following = _parse_until(until)
+    if duration is None:
         return math.inf
-    following = re.fullmatch(r"next\s+(.+)", until) if isinstance(until, str) else None
+    multiple = 1
+    while following and plan.step_at(Duration(duration.amount * multiple, duration.unit)) <= step:
+        multiple += 1
+    return plan.step_at(Duration(duration.amount * multiple, duration.unit))
+
+
+def _parse_until(until: Duration | str | None) -> tuple[Duration | None, bool]:
+    """The duration, and whether its next whole multiple is meant."""
+    if until is None or isinstance(until, Duration):
+        return until, False
+    text = until.removeprefix("next ")
     try:
-        if following is None:
-            return plan.step_at(Duration.parse(until))
-        unit = Duration.parse(following[1])
+        duration = Duration.parse(text)
     except SettingError as error:
         raise SettingError(f'--until: {error}, or "next 1x" for the next whole multiple') from None
-    if unit.amount == 0:
-        raise SettingError(f'--until: got "{until}"; must be a multiple of something above zero')
-    multiple = 1
-    while plan.step_at(Duration(unit.amount * multiple, unit.unit)) <= step:
-        multiple += 1
-    return plan.step_at(Duration(unit.amount * multiple, unit.unit))
+    following = text != until
+    if following and not duration.amount:
+        raise SettingError(f'--until: got "{until}"; the next multiple of nothing is nowhere')
+    return duration, following
 
 
 @contextmanager
