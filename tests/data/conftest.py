@@ -6,10 +6,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from riverrun.data import Corpus, ingest
 
-WORDS = ["the", "river", "runs", "on", "past", "the", "mill,", "naïve", "and", "slow", "–", "川は流れる,", "🌊", "and", "then", "the", "sea"]
+# A test must not fail because the machine is busy.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
+
+WORDS = [
+    "the",
+    "river",
+    "runs",
+    "on",
+    "past",
+    "the",
+    "mill,",
+    "naïve",
+    "and",
+    "slow",
+    "–",
+    "川は流れる,",
+    "🌊",
+    "and",
+    "then",
+    "the",
+    "sea",
+]
 
 
 @pytest.fixture(scope="session")

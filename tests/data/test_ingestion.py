@@ -184,14 +184,22 @@ def test_a_large_vocabulary_is_stored_in_32_bits(tmp_path, few):
     engine.save(str(tmp_path / "tokenizer.json"))
     write_jsonl(tmp_path / "few.jsonl", few)
     corpus = ingest(
-        [str(tmp_path / "few.jsonl")], tmp_path / "out", tokenizer=str(tmp_path / "tokenizer.json"), held_out=0
+        [str(tmp_path / "few.jsonl")],
+        tmp_path / "out",
+        tokenizer=str(tmp_path / "tokenizer.json"),
+        held_out=0,
     )
     assert corpus.manifest.dtype == "uint32"
     assert texts_of(corpus) == few
 
 
 def test_ids_come_from_the_records(tmp_path):
-    lines = [{"name": "one", "body": "a"}, {"name": 2, "body": "b"}, {"body": "c"}, {"name": "in\nlines", "body": "d"}]
+    lines = [
+        {"name": "one", "body": "a"},
+        {"name": 2, "body": "b"},
+        {"body": "c"},
+        {"name": "in\nlines", "body": "d"},
+    ]
     (tmp_path / "x.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     parquet.write_table(pa.table({"name": [7, None], "body": ["e", "f"]}), tmp_path / "y.parquet")
     corpus = ingest(
@@ -221,7 +229,9 @@ BAD_LINES = {
 }
 
 
-@pytest.mark.parametrize(("line", "reason"), BAD_LINES.items(), ids=[line[:20].decode("latin1") for line in BAD_LINES])
+@pytest.mark.parametrize(
+    ("line", "reason"), BAD_LINES.items(), ids=[line[:20].decode("latin1") for line in BAD_LINES]
+)
 def test_bad_lines_stop_the_ingest_or_are_counted(line, reason, tmp_path):
     source = tmp_path / "source.jsonl"
     source.write_bytes(b"\n".join([GOOD, line, GOOD]))
@@ -317,8 +327,8 @@ def table(tmp_path: Path) -> dict[str, tuple[object, str]]:
 
 
 CASES = (
-    "nothing", "missing", "glob", "empty folder", "other folder", "ending", "blank", "twice", "cut gz", "cut xz",
-    "cut zst", "no gz", "no parquet", "no column", "number",
+    "nothing", "missing", "glob", "empty folder", "other folder", "ending", "blank", "twice", "cut gz",
+    "cut xz", "cut zst", "no gz", "no parquet", "no column", "number",
 )  # fmt: skip
 
 
@@ -362,7 +372,9 @@ def test_a_hugging_face_dataset_is_streamed(few, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     folder = tmp_path / "dataset"
     folder.mkdir()
-    parquet.write_table(pa.table({"text": few, "id": [f"row-{n}" for n in range(20)]}), folder / "train.parquet")
+    parquet.write_table(
+        pa.table({"text": few, "id": [f"row-{n}" for n in range(20)]}), folder / "train.parquet"
+    )
     parquet.write_table(pa.table({"text": ["only this"], "id": ["x"]}), folder / "test.parquet")
     corpus = ingest([f"hf:{folder}"], tmp_path / "out", held_out=0)
     assert texts_of(corpus) == few

@@ -31,18 +31,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data = tyro.extras.SubcommandApp()
     data.command(ingest)
     data.command(inspect)
-    app.command(data, name="data")
+    app.command(data, name="data", help="Make a corpus from text, and show what a corpus holds.")
     try:
-        return app.cli(prog="riverrun", description=_ABOUT, args=arguments, config=_STYLE) or 0
+        code: int = app.cli(prog="riverrun", description=_ABOUT, args=arguments, config=_STYLE) or 0
+        sys.stdout.flush()
+        return code
     except RiverrunError as error:
         return _complain(str(error))
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _complain(f"{where}{error.strerror or error}")
     except BrokenPipeError:
         # Whoever read the output went away, as in `riverrun tree RUN | head`; there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror or error}")
+    except KeyboardInterrupt:
+        return 130
 
 
 def _complain(message: str) -> int:

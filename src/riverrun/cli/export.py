@@ -40,6 +40,12 @@ def export(
     target = out or node.path / "readouts" / f"{restored.name}-{restored.checkpoint.step:08d}"
     if target.exists():
         raise SettingError(f"--out {target}: exists already; name another directory or remove it")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(
+            f"--out {target}: cannot be written ({error.strerror}); name another directory"
+        ) from None
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer_file = Path(scratch) / "tokenizer.json"
         restored.tokenizer.save(tokenizer_file)

@@ -37,6 +37,8 @@ def generate(
     from riverrun.runs import Tree
     from riverrun.train.restore import restore_readout
 
+    if not 0 <= seed < 2**63:
+        raise SettingError(f"--seed: got {seed}; must be a whole number from 0 to 2^63 - 1")
     restored = restore_readout(
         Tree.open(run).trunk, readout, at, note=lambda text: print(text, file=sys.stderr)
     )
@@ -53,7 +55,9 @@ def generate(
             stop=(tokenizer.end_of_text,),
         )
     except ValueError as error:
-        raise SettingError(f"--{error}") from None
+        setting, _, complaint = str(error).partition(":")
+        option = setting.removeprefix("max_").replace("_", "-")
+        raise SettingError(f"--{option}:{complaint}") from None
     print(prompt, end="", flush=True)
     written: list[int] = []
     shown = ""

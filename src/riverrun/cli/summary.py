@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -31,51 +34,73 @@ def summary(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def print_summary(console: Console, outcome: Outcome, recipe: Path) -> None:
+def print_summary(console: Console, outcome: Outcome, recipe: Path, overrides: Iterable[str] = ()) -> None:
     """The table of readouts, a few lines that the best one writes, where everything lies, what to try next."""
     run = outcome.node.path.parent
     readouts = outcome.node.readouts()
     if readouts:
-        console.print(readout_table(readouts, outcome.plan.tokens_per_x))
+        _print_whole(console, readout_table(readouts, outcome.plan.tokens_per_x))
         console.print(f"\n{_sentence(readouts[-1])}\n")
         _print_sample(console, outcome)
-    console.print(f"Saved in {run}: {_contents(outcome)}.", soft_wrap=True)
+    console.print(f"Saved in {run}: {_contents(outcome)}.", soft_wrap=True, markup=False)
     if outcome.exit_code:
         console.print(f"Interrupted at step {outcome.step:,}; the same command goes on from there.")
         return
     console.print("Next, write with the best model, or go on to a longer budget; nothing so far will change:")
-    console.print(
-        f'  riverrun generate {run} --prompt "The state of the union is"', soft_wrap=True, markup=False
-    )
-    following = 2 * outcome.tokens / outcome.plan.tokens_per_x
-    option = "" if run == Path("runs") / recipe.stem else f" --run {run}"
-    console.print(f"  riverrun train {recipe}{option} --until {following:.3g}x", soft_wrap=True, markup=False)
+    write = ["riverrun", "generate", str(run), "--prompt", "The state of the union is"]
+    option = [] if run == Path("runs") / recipe.stem else ["--run", str(run)]
+    settings = [word for override in overrides for word in ("--set", override)]
+    go_on = ["riverrun", "train", str(recipe), *option, *settings, "--until", _twice(outcome)]
+    for command in (write, go_on):
+        console.print(f"  {shlex.join(command)}", soft_wrap=True, markup=False)
+
+
+def _twice(outcome: Outcome) -> str:
+    """Twice the tokens so far, as --until takes it: in multiples of 1x where three digits can say it."""
+    multiple = 2 * outcome.tokens / outcome.plan.tokens_per_x
+    return f"{multiple:.3g}x" if 0.001 <= multiple < 999.5 else f"{2 * outcome.tokens} tokens"
+
+
+def _print_whole(console: Console, table: Table) -> None:
+    """Print a table at its full width: a line that is wrapped still has every digit, one that is cut has not."""
+    usual = console.width
+    needed = console.measure(table, options=console.options.update(max_width=10_000)).maximum
+    console.width = max(usual, needed)
+    console.print(table, crop=False)
+    console.width = usual
 
 
 def readout_table(readouts: list[Record], tokens_per_x: int) -> Table:
-    """Position, tokens, held-out loss and bits per byte of raw and each track, and the gain of the best."""
+    """Position, held-out loss and bits per byte of raw and each track, and the gain of the best over raw."""
     names = readout_names(readouts[-1])
-    table = Table(title="Held-out loss in nats per token, and bits per byte", title_justify="left")
-    for heading in ("step", "tokens", "budget"):
-        table.add_column(heading, justify="right")
-    for name in names:
-        table.add_column(name, justify="right")
-        table.add_column("bpb", justify="right", style="dim")
-    table.add_column("gain of best", justify="right")
+    table = Table(
+        title="Held-out loss in nats per token (bits per byte)",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
+    for heading in ("step", "tokens", "budget", *names, "gain"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for record in readouts:
         best = best_readout(record)
-        cells = [
+        losses = [
+            Text(
+                f"{record[f'loss/{name}']:.4f} ({record[f'bpb/{name}']:.3f})",
+                "bold green" if name == best else "",
+            )
+            if f"loss/{name}" in record
+            else Text("-")
+            for name in names
+        ]
+        table.add_row(
             f"{record['step']:,}",
             short_count(record["tokens"]),
             f"{record['tokens'] / tokens_per_x:.3g}x",
-        ]
-        for name in names:
-            style = "bold green" if name == best else ""
-            cells.append(
-                f"[{style}]{record[f'loss/{name}']:.4f}[/]" if style else f"{record[f'loss/{name}']:.4f}"
-            )
-            cells.append(f"{record[f'bpb/{name}']:.3f}")
-        table.add_row(*cells, f"{record['loss/raw'] - record[f'loss/{best}']:.4f}")
+            *losses,
+            f"{record['loss/raw'] - record[f'loss/{best}']:.4f}",
+        )
     return table
 
 

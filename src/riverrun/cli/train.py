@@ -44,5 +44,5 @@ def train(
         from json import dumps
 
         print(dumps(summary(outcome)))
-    print_summary(console, outcome, recipe)
+    print_summary(console, outcome, recipe, set_)
     return outcome.exit_code

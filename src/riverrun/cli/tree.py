@@ -27,11 +27,12 @@ def tree(run: Positional[Path], *, json: bool = False) -> None:
         print(dumps({"run": str(run), "nodes": nodes}))
         return
     from rich.console import Console
+    from rich.text import Text
     from rich.tree import Tree as Drawing
 
-    drawing = Drawing(str(run))
+    drawing = Drawing(Text(str(run)))
     for facts in nodes:
-        branch = drawing.add(f"{facts['id']}  {facts['schedule']}, at step {facts['step']:,}")
+        branch = drawing.add(Text(f"{facts['id']}  {facts['schedule']}, at step {facts['step']:,}"))
         for line in _lines(facts):
             branch.add(line)
     Console(highlight=False).print(drawing)

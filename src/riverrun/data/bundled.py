@@ -43,9 +43,9 @@ def _ingest_aside(directory: Path) -> Corpus:
         with as_file(files("riverrun.data") / "assets" / ASSET) as asset:
             ingest([str(asset)], aside, tokenizer="bytes", held_out=HELD_OUT)
         _put_in_place(aside, directory)
-    except OSError as error:
+    except (OSError, CorpusError) as error:
         raise CorpusError(
-            f"bundled corpus: cannot be written to {directory} ({error.strerror or error}); set "
+            f"bundled corpus: cannot be made in {directory.parent} ({error.__cause__ or error}); set "
             "RIVERRUN_CACHE to a directory with 40 MB to spare"
         ) from error
     finally:

@@ -32,7 +32,7 @@ from riverrun.data.manifest import (
 from riverrun.data.shards import SplitWriter
 from riverrun.data.sources import Source, find_sources
 from riverrun.data.tokenizer import Tokenizer, plain_bytes, train_bpe
-from riverrun.data.work_area import NOTE, Note, difference, discard, read_note, work_area_in
+from riverrun.data.work_area import NOTE, Note, Request, begin_or_go_on, discard, read_request, work_area_in
 from riverrun.data.workers import encode_in_order
 from riverrun.errors import CorpusError, SettingError
 
@@ -99,14 +99,14 @@ def ingest(
         "held_out": held_out,
         "shard_tokens": shard_tokens,
     }
-    named = [{"name": source.name, "version": source.version} for source in found]
+    request = Request.of(settings, found)
     out = Path(out)
     try:
         if (out / MANIFEST).exists():
-            return _finished(out, settings, named)
+            return _finished(out, request)
         with work_area_in(out, restart) as work_area:
-            note = read_note(work_area, settings, named)
-            job = _Ingest(out, work_area, found, note, limit, report)
+            note = begin_or_go_on(out, request)
+            job = _Ingest(out, settings, found, note, limit, report)
             try:
                 if not note.begun:
                     job.announce("training the tokenizer" if given is None else "ingesting")
@@ -140,14 +140,14 @@ class _Ingest:
     def __init__(
         self,
         out: Path,
-        work_area: Path,
+        settings: dict[str, Any],
         sources: Sequence[Source],
         note: Note,
         limit: FaultLimit,
         report: Callable[[IngestProgress], None] | None,
     ) -> None:
         self.out = out
-        self.work_area = work_area
+        self.settings = settings
         self.sources = sources
         self.note = note
         self.limit = limit
@@ -156,12 +156,11 @@ class _Ingest:
 
     def run(self, encoder: ChunkEncoder, workers: int) -> None:
         """Read on from the note to the end."""
-        settings = self.note.settings
         if self.limit.passed_early(self.note.skipped.count):
             raise self._too_many_faults()
         self.writers = {
             split: SplitWriter(
-                self.out, split, encoder.dtype, settings["shard_tokens"], self.note.splits[split]
+                self.out, split, encoder.dtype, self.settings["shard_tokens"], self.note.splits[split]
             )
             for split in SPLITS
         }
@@ -200,11 +199,11 @@ class _Ingest:
     def _write_note(self) -> None:
         for writer in self.writers.values():
             writer.sync()
-        replace_file(self.work_area / NOTE, self.note.model_dump_json().encode())
+        replace_file(self.out / WORK_AREA / NOTE, self.note.model_dump_json().encode())
 
     def _finish(self, encoder: ChunkEncoder) -> None:
         train, validation = self.writers["train"], self.writers["validation"]
-        share = float(self.note.settings["held_out"])
+        share = float(self.settings["held_out"])
         if not train.progress.all_tokens:
             raise CorpusError(
                 f"no documents for training among {self.note.records} records ({self.note.skipped.count} "
@@ -262,7 +261,7 @@ class _Ingest:
         note = self.note
         return Manifest(
             tokenizer=TokenizerEntry(
-                kind=note.settings["tokenizer"],
+                kind=self.settings["tokenizer"],
                 sha256=tokenizer.hash,
                 vocabulary=tokenizer.vocabulary,
                 end_of_text=tokenizer.end_of_text,
@@ -279,8 +278,7 @@ class _Ingest:
             },
             skipped=note.skipped,
             left_out=LeftOut(count=len(left_out), first=left_out[:LISTED]),
-            settings=note.settings,
-            sources=note.sources,
+            settings=self.settings,
         )
 
 
@@ -316,9 +314,9 @@ def _bpe_vocabulary(spec: str) -> int:
     return int(size)
 
 
-def _finished(out: Path, settings: dict[str, Any], sources: list[dict[str, str]]) -> Corpus:
+def _finished(out: Path, request: Request) -> Corpus:
     corpus = Corpus.open(out)
-    changed = difference(corpus.manifest.settings, settings, corpus.manifest.sources, sources)
+    changed = request.difference_from(read_request(out))
     if changed:
         raise CorpusError(
             f"corpus {out}: already holds a finished corpus of another ingest ({changed}); choose another "

@@ -11,6 +11,7 @@ from riverrun.errors import CorpusError
 FORMAT = 1
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
+REQUEST = "request.json"
 WORK_AREA = ".ingest"
 
 
@@ -88,7 +89,6 @@ class Manifest(BaseModel):
     skipped: Skipped
     left_out: LeftOut
     settings: dict[str, Any]
-    sources: list[dict[str, str]]
 
 
 def read_manifest(directory: Path) -> Manifest:

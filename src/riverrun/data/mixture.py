@@ -40,7 +40,8 @@ def block_quotas(weights: Sequence[float]) -> list[int]:
     weight.
     """
     exact = [Fraction(weight) for weight in weights]
-    shares = [BLOCK * weight / sum(exact) for weight in exact]
+    total = sum(exact)
+    shares = [BLOCK * weight / total for weight in exact]
     quotas = [max(int(share), 1 if share else 0) for share in shares]
     by_remainder = sorted(
         range(len(shares)), key=lambda source: shares[source] - quotas[source], reverse=True

@@ -1,29 +1,61 @@
-"""What lies in a corpus's directory only while it is being made: a note of how far the ingest came."""
+"""What an ingest keeps on disk about itself: what it was asked for, and, until it ends, how far it came."""
 
 import contextlib
 import fcntl
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from riverrun.data.documents import SPLITS
-from riverrun.data.manifest import TOKENIZER, WORK_AREA, Skipped
+from riverrun.data.durable import replace_file
+from riverrun.data.manifest import REQUEST, TOKENIZER, WORK_AREA, Skipped
 from riverrun.data.shards import SplitProgress
+from riverrun.data.sources import Source
 from riverrun.errors import CorpusError
 
 NOTE = "note.json"
 
 
-class Note(BaseModel):
-    """What an interrupted ingest needs to go on: what it was asked for, where to read on, what is written."""
+class Request(BaseModel):
+    """What an ingest was asked for: settings, and the name and version of each source, in order.
+
+    Written before anything else and kept beside the manifest; too long, with many sources, for either note or
+    manifest.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     settings: dict[str, Any]
-    sources: list[dict[str, str]]
+    sources: list[tuple[str, str]]
+
+    @classmethod
+    def of(cls, settings: dict[str, Any], sources: Sequence[Source]) -> "Request":
+        """The request for some sources."""
+        return cls(settings=settings, sources=[(source.name, source.version) for source in sources])
+
+    def difference_from(self, earlier: "Request") -> str | None:
+        """The first difference from an earlier request, in words."""
+        for name, value in self.settings.items():
+            if earlier.settings.get(name) != value:
+                return f"{name} was {earlier.settings.get(name)}, is {value}"
+        for (old_name, old_version), (name, version) in zip(earlier.sources, self.sources, strict=False):
+            if old_name != name:
+                return f"a source was {old_name}, is {name}"
+            if old_version != version:
+                return f"{name} was changed since"
+        if len(earlier.sources) != len(self.sources):
+            return f"there were {len(earlier.sources)} sources, there are {len(self.sources)}"
+        return None
+
+
+class Note(BaseModel):
+    """What an interrupted ingest needs to go on: where to read on, and what is written."""
+
+    model_config = ConfigDict(extra="forbid")
+
     next_source: NonNegativeInt = 0
     next_record: NonNegativeInt = 0
     bytes_read: NonNegativeInt = 0
@@ -39,9 +71,7 @@ class Note(BaseModel):
 
 @contextlib.contextmanager
 def work_area_in(out: Path, restart: bool) -> Iterator[Path]:
-    """The directory inside `out` where an unfinished ingest keeps its note, locked against a second
-    ingest.
-    """
+    """The directory inside `out` where an ingest keeps its note, locked against a second ingest."""
     work_area = out / WORK_AREA
     out.mkdir(parents=True, exist_ok=True)
     if not work_area.exists() and any(out.iterdir()):
@@ -66,46 +96,37 @@ def discard(out: Path) -> None:
     """Remove what an unfinished ingest has written."""
     shard_file = re.compile(rf"({'|'.join(SPLITS)})-\d+\.\w+")
     for path in out.iterdir():
-        if path.name == TOKENIZER or shard_file.fullmatch(path.name):
+        if path.name in (TOKENIZER, REQUEST) or shard_file.fullmatch(path.name):
             path.unlink()
     (out / WORK_AREA / NOTE).unlink(missing_ok=True)
 
 
-def read_note(work_area: Path, settings: dict[str, Any], sources: list[dict[str, str]]) -> Note:
+def begin_or_go_on(out: Path, request: Request) -> Note:
     """The note of an interrupted ingest, or a new one; `CorpusError` when it was asked for something else."""
-    path = work_area / NOTE
+    path = out / WORK_AREA / NOTE
     if not path.exists():
-        return Note(settings=settings, sources=sources, splits={split: SplitProgress() for split in SPLITS})
+        replace_file(out / REQUEST, request.model_dump_json().encode())
+        return Note(splits={split: SplitProgress() for split in SPLITS})
+    changed = request.difference_from(read_request(out))
+    if changed:
+        raise CorpusError(
+            f"corpus {out}: an ingest with other settings was interrupted here ({changed}); give the same "
+            "settings to go on, or begin again with --restart"
+        )
     try:
-        note = Note.model_validate_json(path.read_bytes())
+        return Note.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise CorpusError(
             f"{path}: not the note of an interrupted ingest; begin again with --restart"
         ) from error
-    changed = difference(note.settings, settings, note.sources, sources)
-    if changed:
+
+
+def read_request(out: Path) -> Request:
+    """What the ingest in a directory was asked for."""
+    try:
+        return Request.model_validate_json((out / REQUEST).read_bytes())
+    except (OSError, ValidationError) as error:
         raise CorpusError(
-            f"corpus {work_area.parent}: an ingest with other settings was interrupted here ({changed}); "
-            "give the same settings to go on, or begin again with --restart"
-        )
-    return note
-
-
-def difference(
-    old: dict[str, Any],
-    new: dict[str, Any],
-    old_sources: list[dict[str, str]],
-    new_sources: list[dict[str, str]],
-) -> str | None:
-    """The first difference between two ingests, in words."""
-    for name, value in new.items():
-        if old.get(name) != value:
-            return f"{name} was {old.get(name)}, is {value}"
-    for before, now in zip(old_sources, new_sources, strict=False):
-        if before["name"] != now["name"]:
-            return f"a source was {before['name']}, is {now['name']}"
-        if before != now:
-            return f"{now['name']} was changed since"
-    if len(old_sources) != len(new_sources):
-        return f"there were {len(old_sources)} sources, there are {len(new_sources)}"
-    return None
+            f"corpus {out}: {REQUEST}, which tells what it was made from, is missing or damaged; choose "
+            "another --out, or remove the directory and ingest again"
+        ) from error

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from riverrun.models.attention import causal_attention
 from riverrun.models.config import DecoderConfig
 
 
@@ -166,16 +167,17 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
         batch, length, width = x.shape
-        heads, groups, features = self.config.heads, self.config.key_value_heads, self.config.head_width
+        heads, shared, features = self.config.heads, self.config.key_value_heads, self.config.head_width
         projected = self.query_key_value(x)
-        query, key, value = projected.split([width, groups * features, groups * features], dim=-1)
         if self.config.family == "olmo":
-            query, key = self.query_norm(query), self.key_norm(key)
-        query = rotate(query.view(batch, length, heads, features), cosine, sine).transpose(1, 2)
-        key = rotate(key.view(batch, length, groups, features), cosine, sine).transpose(1, 2)
-        value = value.view(batch, length, groups, features).transpose(1, 2)
-        mixed = attend(query, key, value, self.config.attention)
-        return self.output(mixed.transpose(1, 2).reshape(batch, length, width))
+            query, key, value = projected.split([width, shared * features, shared * features], dim=-1)
+            projected = torch.cat((self.query_norm(query), self.key_norm(key), value), dim=-1).to(projected.dtype)
+        by_head = projected.view(batch, length, heads + 2 * shared, features)
+        # Split, not sliced: the gradient of a split is one concatenation.
+        turning, value = by_head.split([heads + shared, shared], dim=2)
+        query, key = rotate(turning, cosine, sine).split([heads, shared], dim=2)
+        mixed = causal_attention(query, key, value, self.config.attention)
+        return self.output(mixed.reshape(batch, length, width))
 
 
 class SwiGLU(nn.Module):
@@ -204,27 +206,18 @@ class GELU(nn.Module):
 
 
 def rotary_tables(config: DecoderConfig) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [context, 1, D] of RoPE (Su et al. 2021), features i and i + D/2 forming a pair."""
+    """Cosines and signed sines of RoPE (Su et al. 2021), both [context, 1, D].
+
+    Features i and i + D/2 are a pair, turned by position * theta ** (-2i / D), as in Hugging Face's Llama.
+    """
     half = config.head_width // 2
     frequencies = config.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
-    angles = torch.outer(torch.arange(config.context, dtype=torch.float64), frequencies).repeat(1, 2)
-    return angles.cos().float().unsqueeze(1), angles.sin().float().unsqueeze(1)
+    angles = torch.outer(torch.arange(config.context, dtype=torch.float64), frequencies).unsqueeze(1)
+    cosine, sine = angles.cos(), angles.sin()
+    return torch.cat((cosine, cosine), dim=-1).float(), torch.cat((-sine, sine), dim=-1).float()
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Rotate each feature pair of x [B, T, H, D] by its position's angle."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cosine + torch.cat((-second, first), dim=-1) * sine
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, kind: str) -> Tensor:
-    """Causal attention: query [B, H, T, D], key and value [B, K, T, D] with K dividing H; gives [B, H, T, D]."""
-    shared = query.shape[1] // key.shape[1]
-    if kind == "fused" or (kind == "auto" and query.device.type != "cpu"):
-        return F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=shared > 1)
-    if shared > 1:
-        key, value = key.repeat_interleave(shared, dim=1), value.repeat_interleave(shared, dim=1)
-    length = query.shape[2]
-    mask = torch.full((length, length), -math.inf, device=query.device, dtype=query.dtype).triu(1)
-    scores = query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5 + mask
-    return scores.softmax(dim=-1) @ value
+    """Turn each feature pair of x [B, T, heads, D] by its position's angle; the tables are `rotary_tables`'."""
+    # Rolling by half puts each feature's partner in its place; the sign of the exchange is in the sines.
+    return torch.addcmul(x * cosine.to(x.dtype), x.roll(x.shape[-1] // 2, dims=-1), sine.to(x.dtype))

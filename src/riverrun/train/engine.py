@@ -8,8 +8,12 @@ from dataclasses import dataclass, replace
 import torch
 
 from riverrun.errors import SettingError
+from riverrun.models import count_parameters
 from riverrun.models.precision import ResolvedPrecision, arithmetic, resolve_precision
 from riverrun.train.recipe import DeviceName, Recipe
+
+# Non-embedding parameters from which several CPU threads pay.
+_WORTH_SEVERAL_THREADS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,9 @@ class Engine:
 def settle(recipe: Recipe) -> tuple[Recipe, Engine]:
     """Replace every "auto" of `[engine]` by what this machine does best, and make ready for it.
 
-    Compilation is on for GPUs only: on a CPU it costs a minute at the start and gains a few percent.
+    Compilation is on for GPUs only: on a CPU it costs a minute at the start and gains a few percent. A small
+    model on a CPU takes one thread: its parallel regions are so short that two threads gain little on an idle
+    machine and wait for each other fifty times longer on a busy one.
 
     Raises:
         SettingError: the device is not there.
@@ -37,11 +43,18 @@ def settle(recipe: Recipe) -> tuple[Recipe, Engine]:
     name = _device(wanted.device)
     device = torch.device(name)
     precision = resolve_precision(wanted.precision, device)
-    compiled = device.type == "cuda" if wanted.compile == "auto" else wanted.compile == "on"
-    if wanted.threads is not None:
-        torch.set_num_threads(wanted.threads)
-    settled = replace(wanted, device=name, precision=precision, compile="on" if compiled else "off")
+    compiled = name == "cuda" if wanted.compile == "auto" else wanted.compile == "on"
+    threads = _threads(recipe) if wanted.threads == "auto" else wanted.threads
+    torch.set_num_threads(threads)
+    settled = replace(
+        wanted, device=name, precision=precision, compile="on" if compiled else "off", threads=threads
+    )
     return replace(recipe, engine=settled), Engine(device, precision, compiled)
+
+
+def _threads(recipe: Recipe) -> int:
+    parameters = count_parameters(recipe.decoder(vocabulary=1)).non_embedding
+    return 1 if parameters < _WORTH_SEVERAL_THREADS else torch.get_num_threads()
 
 
 def _device(wanted: DeviceName) -> DeviceName:

@@ -20,6 +20,7 @@ class Journal:
         self._session = session
         self._progress = progress
         self._metrics = MetricsLog(session.node.metrics_path, session.state.step)
+        self._saved = session.state.step or None
         self._timed = time.monotonic(), session.plan.tokens(session.state.step)
 
     def step(self, loss: float, gradient_norm: float, readouts: Record) -> None:
@@ -48,12 +49,15 @@ class Journal:
             self._timed = now, record["tokens"]
 
     def checkpoint(self) -> None:
-        """Save the position, then let go of checkpoints that nobody needs any more."""
+        """Save the position, if it is not saved yet; then let go of checkpoints that nobody needs any more."""
         node, state, plan = self._session.node, self._session.state, self._session.plan
+        if state.step == self._saved:
+            return
         self._metrics.sync()
         state.save(node.checkpoint_folder, self._session.stream.fingerprint["hash"])
         prune(node.checkpoint_folder, plan.is_fork_point, plan.recipe.checkpoints.keep)
         node.event("checkpoint", step=state.step)
+        self._saved = state.step
 
     def close(self) -> None:
         """Close the record."""

@@ -144,12 +144,15 @@ class Metrics:
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """How the arithmetic is done; "auto" is settled when a run is created and kept from then on."""
+    """How the arithmetic is done; "auto" is settled when a run is created and kept from then on.
+
+    The number of threads is among it: another number adds in another order, and the last bits differ.
+    """
 
     device: DeviceName = "auto"
     precision: Literal["auto", "fp32", "medium", "bf16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
-    threads: Count | None = None
+    threads: Literal["auto"] | Count = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +193,7 @@ class Recipe:
 _ADAPTER = TypeAdapter(Recipe)
 
 # Settings that may differ when a run goes on, because no step depends on them.
-OPERATIONAL = ("checkpoints.", "optimizer.on_nonfinite", "engine.threads")
+OPERATIONAL = ("checkpoints.", "optimizer.on_nonfinite")
 
 
 def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -269,6 +272,8 @@ def _first_complaint(error: ValidationError) -> str:
     path = ".".join(str(part) for part in fault["loc"] if str(part).isidentifier() or isinstance(part, int))
     message = fault["msg"].removeprefix("Value error, ")
     head, _, rest = message.partition(": ")
+    if isinstance(fault.get("ctx", {}).get("error"), SettingError) and not message.startswith("got "):
+        return message  # it names its path already
     if fault["type"] == "missing":
         text = f"{path}: is missing"
     elif rest and head.replace(".", "").isidentifier():

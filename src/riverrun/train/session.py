@@ -98,7 +98,7 @@ def _agreed(asked: Recipe, node: Node) -> Recipe:
     # "auto" was settled when the run was created and means the same ever after.
     engine = {
         key: getattr(recorded.engine, key)
-        for key in ("device", "precision", "compile")
+        for key in ("device", "precision", "compile", "threads")
         if getattr(asked.engine, key) == "auto"
     }
     asked = replace(asked, engine=replace(asked.engine, **engine), data=absolute(asked.data))

@@ -112,8 +112,7 @@ def _journal(session: Session, stop: float, progress: Progress) -> Iterator[Jour
         node.event("stop", step=state.step, reason=str(error))
         raise
     else:
-        if state.step > start:
-            journal.checkpoint()
+        journal.checkpoint()
         node.event("stop", step=state.step)
     finally:
         progress.end()

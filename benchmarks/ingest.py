@@ -1,0 +1,73 @@
+"""Speed of `riverrun data ingest`: megabytes of text a second and core, as plain bytes and as a BPE.
+
+    python benchmarks/ingest.py [SOURCE ...] [--repeat 8] [--workers 1] [--vocabulary 8192]
+
+Without a source the bundled text is repeated, in order that start-up weighs little. Everything is timed from
+reading the sources to the verified manifest; the BPE is trained first, and its training timed alone.
+"""
+
+import argparse
+import lzma
+import os
+import tempfile
+import time
+from importlib.resources import files
+from pathlib import Path
+
+from riverrun.data import Corpus, ingest
+
+
+def main() -> None:
+    """Print a line for each way of ingesting."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("sources", nargs="*")
+    parser.add_argument("--repeat", type=int, default=8, help="copies of the bundled text (default 8)")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--vocabulary", type=int, default=8192)
+    arguments = parser.parse_args()
+    # Otherwise the tokenizer of a single worker would use every core.
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    with tempfile.TemporaryDirectory() as directory:
+        sources = arguments.sources or [str(_repeated_bundle(Path(directory), arguments.repeat))]
+        trained = _train(sources, Path(directory), arguments.vocabulary)
+        for name, tokenizer in [("bytes", "bytes"), (f"bpe:{arguments.vocabulary}", str(trained))]:
+            out = Path(directory) / name.replace(":", "-")
+            begin = time.perf_counter()
+            corpus = ingest(sources, out, tokenizer=tokenizer, workers=arguments.workers)
+            seconds = time.perf_counter() - begin
+            megabytes = _megabytes(corpus)
+            print(
+                f"{name:<10} {megabytes:7.1f} MB of text  {seconds:6.2f} s  {arguments.workers} workers  "
+                f"{megabytes / seconds / arguments.workers:6.1f} MB/s per core"
+            )
+
+
+def _train(sources: list[str], directory: Path, vocabulary: int) -> Path:
+    """A BPE trained on the sources: the path of its tokenizer.json."""
+    from riverrun.data.bpe_sample import bpe_sample
+    from riverrun.data.sources import find_sources
+    from riverrun.data.tokenizer import train_bpe
+
+    begin = time.perf_counter()
+    texts = list(bpe_sample(find_sources(sources)[0], "text", "id", held_out=0.01))
+    trained = train_bpe(texts, vocabulary)
+    megabytes = sum(len(text.encode()) for text in texts) / 1e6
+    print(f"training   {megabytes:7.1f} MB of text  {time.perf_counter() - begin:6.2f} s  1 thread")
+    path = directory / "trained.json"
+    trained.save(path)
+    return path
+
+
+def _repeated_bundle(directory: Path, times: int) -> Path:
+    asset = files("riverrun.data") / "assets" / "state-of-the-union.jsonl.xz"
+    path = directory / "bundled.jsonl"
+    path.write_bytes(lzma.decompress(asset.read_bytes()) * times)
+    return path
+
+
+def _megabytes(corpus: Corpus) -> float:
+    return sum(split.bytes for split in corpus.manifest.splits.values()) / 1e6
+
+
+if __name__ == "__main__":
+    main()
