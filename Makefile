@@ -22,7 +22,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 setup: $(VENV)/.dev
 
 quickstart: $(VENV)/.base
-	$(BIN)/riverrun train recipes/quickstart.toml --run runs/quickstart --until "next 2x"
+	$(BIN)/riverrun train recipes/quickstart.toml --run runs/quickstart --until "next 1x"
 
 test: $(VENV)/.dev
 	$(BIN)/pytest -m "not slow"

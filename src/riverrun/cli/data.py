@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
@@ -23,9 +23,9 @@ def ingest(
     workers: int | None = None,
     max_bad: str = "0",
     shard_tokens: int = 1 << 27,
-    restart: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    quiet: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    restart: bool = False,
+    json: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Make a corpus from text, for training. The same command goes on with an interrupted ingest.
 
@@ -71,8 +71,8 @@ def ingest(
 def inspect(
     directory: tyro.conf.Positional[Path],
     *,
-    verify: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
-    json: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
+    verify: bool = False,
+    json: bool = False,
 ) -> None:
     """Show what a corpus holds.
 

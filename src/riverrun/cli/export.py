@@ -54,6 +54,7 @@ def export(
             restored.model.config,
             restored.model.state_dict(),
             tokenizer_file=tokenizer_file,
+            end_of_text=restored.tokenizer.end_of_text,
             dtype=getattr(torch, dtype),
         )
     print(target)

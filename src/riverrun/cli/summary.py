@@ -62,7 +62,7 @@ def _twice(outcome: Outcome) -> str:
 
 
 def _print_whole(console: Console, table: Table) -> None:
-    """Print a table at its full width: a line that is wrapped still has every digit, one that is cut has not."""
+    """Print a table at its full width: a wrapped line still has every digit, a cut one has not."""
     usual = console.width
     needed = console.measure(table, options=console.options.update(max_width=10_000)).maximum
     console.width = max(usual, needed)

@@ -1,5 +1,6 @@
 """The decoder, its counts, its precision, its Hugging Face format and text generation."""
 
+from riverrun.models.allocator import keep_freed_memory
 from riverrun.models.config import DecoderConfig, ParameterCount, count_parameters, training_flops_per_token
 from riverrun.models.decoder import Decoder, parameter_kind
 from riverrun.models.generate import generate
@@ -15,6 +16,7 @@ __all__ = [
     "arithmetic",
     "count_parameters",
     "generate",
+    "keep_freed_memory",
     "load_config",
     "load_pretrained",
     "parameter_kind",

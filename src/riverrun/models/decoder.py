@@ -171,7 +171,9 @@ class Attention(nn.Module):
         projected = self.query_key_value(x)
         if self.config.family == "olmo":
             query, key, value = projected.split([width, shared * features, shared * features], dim=-1)
-            projected = torch.cat((self.query_norm(query), self.key_norm(key), value), dim=-1).to(projected.dtype)
+            projected = torch.cat((self.query_norm(query), self.key_norm(key), value), dim=-1).to(
+                projected.dtype
+            )
         by_head = projected.view(batch, length, heads + 2 * shared, features)
         # Split, not sliced: the gradient of a split is one concatenation.
         turning, value = by_head.split([heads + shared, shared], dim=2)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from riverrun.errors import SettingError
-from riverrun.models import count_parameters
+from riverrun.models import count_parameters, keep_freed_memory
 from riverrun.models.precision import ResolvedPrecision, arithmetic, resolve_precision
 from riverrun.train.recipe import DeviceName, Recipe
 
@@ -46,6 +46,8 @@ def settle(recipe: Recipe) -> tuple[Recipe, Engine]:
     compiled = name == "cuda" if wanted.compile == "auto" else wanted.compile == "on"
     threads = _threads(recipe) if wanted.threads == "auto" else wanted.threads
     torch.set_num_threads(threads)
+    if name == "cpu":
+        keep_freed_memory()
     settled = replace(
         wanted, device=name, precision=precision, compile="on" if compiled else "off", threads=threads
     )
