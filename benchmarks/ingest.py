@@ -1,4 +1,4 @@
-"""Speed of `riverrun data ingest`: megabytes of text a second and core, as plain bytes and as a BPE.
+"""Speed of `riverrun data ingest` as plain bytes and as a BPE, and of gathering a batch.
 
     python benchmarks/ingest.py [SOURCE ...] [--repeat 8] [--workers 1] [--vocabulary 8192]
 
@@ -10,12 +10,13 @@ import argparse
 import lzma
 import os
 import resource
+import statistics
 import tempfile
 import time
 from importlib.resources import files
 from pathlib import Path
 
-from riverrun.data import Corpus, ingest
+from riverrun.data import BatchSizes, Corpus, Segment, Stream, bundled_corpus, ingest
 
 
 def main() -> None:
@@ -41,6 +42,7 @@ def main() -> None:
                 f"{name:<10} {megabytes:7.1f} MB of text  {seconds:6.2f} s  {arguments.workers} workers  "
                 f"{megabytes / seconds:6.1f} MB/s  {megabytes / cpu_seconds:6.1f} MB per core and second"
             )
+        print(f"a batch of 8 x 129 tokens: {_batch_milliseconds(bundled_corpus()):.3f} ms")
 
 
 def _train(sources: list[str], directory: Path, vocabulary: int) -> Path:
@@ -66,8 +68,19 @@ def _repeated_bundle(directory: Path, times: int) -> Path:
     return path
 
 
+def _batch_milliseconds(corpus: Corpus) -> float:
+    """Median time to gather a batch of 8 samples of 129 tokens."""
+    stream = Stream([Segment(0, ((corpus, 1.0),))], context=128, seed=0, sizes=BatchSizes(8))
+    times = []
+    for step in range(1, 2001):
+        begin = time.perf_counter()
+        stream.batch(step)
+        times.append(time.perf_counter() - begin)
+    return 1000 * statistics.median(times)
+
+
 def _cpu_seconds() -> float:
-    """Processor time of this process and of the workers that have ended; other programs do not count in it."""
+    """Processor time of this process and of its ended workers; that of other programs does not count."""
     usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 

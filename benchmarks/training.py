@@ -108,7 +108,7 @@ def riverrun_step(shape: Shape, tokens: torch.Tensor) -> Callable[[], None]:
 
 
 def serve_riverrun(connection: Connection, shape: Shape, threads: int) -> None:
-    """A process that runs as many riverrun steps as it is asked for, and answers with the seconds they took."""
+    """A process that runs as many riverrun steps as asked, and answers with the seconds they took."""
     torch.set_num_threads(threads)
     step = riverrun_step(shape, random_tokens(shape))
     while steps := connection.recv():

@@ -64,8 +64,8 @@ if sys.platform == "linux":
 os.execv(sys.executable, [sys.executable, "-m", "riverrun", *sys.argv[1:]])
 """
 
-# A file that may not grow past a limit fails as on a full disk, for any user on any system: Python ignores the
-# signal that comes with it.
+# A file that may not grow past a limit fails as on a full disk, for any user on any system; Python ignores
+# the signal that comes with it.
 WITH_SMALL_FILES = """
 import resource, sys
 limit = int(sys.argv[1])
@@ -120,7 +120,7 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def riverrun(here, capsys):
-    """Call the command line in this process: `riverrun("train", "tiny.toml", ...)` gives code, out and err."""
+    """Call the command line in this process: `riverrun("tree", "run")` gives code, out and err."""
     from riverrun.cli import main
 
     def call(*arguments):
@@ -155,9 +155,9 @@ def with_small_files(process):
 
 @pytest.fixture
 def with_little_memory(process):
-    """Call the command line where so many bytes of memory and a minute are all there is."""
+    """Call the command line where so many bytes of memory and half a minute are all there is."""
     return lambda limit, *arguments: process(
-        limit, *arguments, program=("-c", WITH_LITTLE_MEMORY), timeout=60
+        limit, *arguments, program=("-c", WITH_LITTLE_MEMORY), timeout=30
     )
 
 

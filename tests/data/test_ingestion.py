@@ -54,7 +54,9 @@ def test_every_format_gives_the_same_corpus(few, ending, tmp_path):
     elif ending.endswith(".xz"):
         path.write_bytes(lzma.compress(content))
     elif ending.endswith(".zst"):
-        write_zst(path, content)
+        write_zst(tmp_path / "one", content[:100])
+        write_zst(tmp_path / "two", content[100:])
+        path.write_bytes((tmp_path / "one").read_bytes() + (tmp_path / "two").read_bytes())
     else:
         path.write_bytes(content)
     corpus = ingest([str(path)], tmp_path / "out", held_out=0)
@@ -82,6 +84,15 @@ def test_a_text_file_is_a_document(few, tmp_path):
     assert ids_of(by_glob) == ids_of(corpus)
 
 
+def test_a_file_name_that_is_no_unicode_is_no_obstacle(tmp_path):
+    folder = tmp_path / "names"
+    folder.mkdir()
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_text("text")
+    corpus = ingest([str(folder)], tmp_path / "out", held_out=0)
+    assert ids_of(corpus) == ["names/caf\N{REPLACEMENT CHARACTER}.txt"]
+    assert ingest([str(folder)], tmp_path / "out", held_out=0).fingerprint == corpus.fingerprint
+
+
 def test_a_long_text_is_cut_between_paragraphs_and_loses_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(reading_module, "TEXT_PART_BYTES", 1000)
     paragraphs = [f"paragraph {n} naïve 川 " * (n % 7 + 1) for n in range(60)]
@@ -94,9 +105,10 @@ def test_a_long_text_is_cut_between_paragraphs_and_loses_nothing(tmp_path, monke
     assert len(parts) > 5
     assert all(part.endswith("\n\n") for part in parts[:-1])
     lines = [1 + "".join(parts[:n]).count("\n") for n in range(len(parts))]
-    assert ids_of(corpus) == [f"long.txt:{line}" if n else "long.txt:1" for n, line in enumerate(lines)]
+    assert ids_of(corpus) == [f"long.txt:{line}" for line in lines]
     wall = ingest([str(tmp_path / "wall.txt")], tmp_path / "wall", held_out=0)
     assert "".join(texts_of(wall)) == "川" * 2000
+    assert set(ids_of(wall)) == {"wall.txt:1"}
 
 
 @pytest.mark.parametrize("tokenizer", ["bytes", "bpe:300"])
@@ -198,7 +210,7 @@ def test_ids_come_from_the_records(tmp_path):
         {"name": "one", "body": "a"},
         {"name": 2, "body": "b"},
         {"body": "c"},
-        {"name": "in\nlines", "body": "d"},
+        {"name": "in\nlines \ud83d", "body": "d"},
     ]
     (tmp_path / "x.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
     parquet.write_table(pa.table({"name": [7, None], "body": ["e", "f"]}), tmp_path / "y.parquet")
@@ -209,7 +221,7 @@ def test_ids_come_from_the_records(tmp_path):
         id_field="name",
         held_out=0,
     )
-    assert ids_of(corpus) == ["one", "2", "x.jsonl:3", "in lines", "7", "y.parquet:2"]
+    assert ids_of(corpus) == ["one", "2", "x.jsonl:3", "in lines ?", "7", "y.parquet:2"]
 
 
 GOOD = b'{"text": "good"}'

@@ -210,7 +210,8 @@ def _right(header: str) -> Any:
 def _notes(corpus: Corpus, summary: dict[str, Any]) -> list[str]:
     """The lines below the table; what was skipped or left out is always among them."""
     tokenizer = summary["tokenizer"]
-    notes = [f"tokenizer    {tokenizer['kind']}, vocabulary {tokenizer['vocabulary']:,}"]
+    # A given tokenizer is known by its hash, of which a part will do here.
+    notes = [f"tokenizer    {tokenizer['kind'][:19]}, vocabulary {tokenizer['vocabulary']:,}"]
     asked = tokenizer["kind"].removeprefix("bpe:")
     if asked.isdecimal() and int(asked) > tokenizer["vocabulary"]:
         notes[0] += f" (the text gives no more than that of the {int(asked):,} asked for)"
@@ -224,6 +225,6 @@ def _notes(corpus: Corpus, summary: dict[str, Any]) -> list[str]:
     left_out = corpus.manifest.left_out
     if left_out.count:
         notes.append(f"left out     {left_out.count:,} files of other kinds, such as {left_out.first[0]}")
-    notes.append(f"begins       {' '.join(summary['sample'].split())}")
+    notes.append(f"begins       {' '.join(summary['sample'].split())[:240]}")
     notes.append(f'use          [data] corpus = "{corpus.directory}"')
     return notes

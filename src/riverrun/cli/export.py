@@ -29,6 +29,7 @@ def export(
     import tempfile
 
     import torch
+    from safetensors import SafetensorError
 
     from riverrun.errors import SettingError
     from riverrun.models.hugging_face import save_pretrained
@@ -41,20 +42,19 @@ def export(
     if target.exists():
         raise SettingError(f"--out {target}: exists already; name another directory or remove it")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+        with tempfile.TemporaryDirectory() as scratch:
+            tokenizer_file = Path(scratch) / "tokenizer.json"
+            restored.tokenizer.save(tokenizer_file)
+            save_pretrained(
+                target,
+                restored.model.config,
+                restored.model.state_dict(),
+                tokenizer_file=tokenizer_file,
+                end_of_text=restored.tokenizer.end_of_text,
+                dtype=getattr(torch, dtype),
+            )
+    except (OSError, SafetensorError) as error:
         raise SettingError(
-            f"--out {target}: cannot be written ({error.strerror}); name another directory"
+            f"--out {target}: cannot be written ({error}); make room, or name another directory"
         ) from None
-    with tempfile.TemporaryDirectory() as scratch:
-        tokenizer_file = Path(scratch) / "tokenizer.json"
-        restored.tokenizer.save(tokenizer_file)
-        save_pretrained(
-            target,
-            restored.model.config,
-            restored.model.state_dict(),
-            tokenizer_file=tokenizer_file,
-            end_of_text=restored.tokenizer.end_of_text,
-            dtype=getattr(torch, dtype),
-        )
     print(target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,7 +42,10 @@ def print_summary(console: Console, outcome: Outcome, recipe: Path, overrides: I
     if readouts:
         _print_whole(console, readout_table(readouts, outcome.plan.tokens_per_x))
         console.print(f"\n{_sentence(readouts[-1])}\n")
-        _print_sample(console, outcome)
+        if math.isfinite(
+            readouts[-1][f"loss/{best_readout(readouts[-1])}"]
+        ):  # else there is nothing to draw from
+            _print_sample(console, outcome)
     console.print(f"Saved in {run}: {_contents(outcome)}.", soft_wrap=True, markup=False)
     if outcome.exit_code:
         console.print(f"Interrupted at step {outcome.step:,}; the same command goes on from there.")

@@ -86,7 +86,7 @@ class Corpus:
                     f"{shard.sha256[:12]}); copy it again, or remove the directory and ingest again"
                 )
 
-    def sample_text(self, split: str, tokens: int = 80) -> str:
+    def sample_text(self, split: str, tokens: int = 240) -> str:
         """The beginning of a split as text."""
         shards = self.split(split)
         return self.tokenizer.decode(shards.windows([0], min(tokens, len(shards)))[0])

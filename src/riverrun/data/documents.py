@@ -65,8 +65,8 @@ def decode_record(source: Source, record: Record, text_field: str, id_field: str
     except UnicodeEncodeError:
         # JSON can escape half of a surrogate pair.
         raise BadDocument(f"{text_field!r} is not valid Unicode: half a surrogate pair") from None
-    # An id becomes a line of a file.
-    in_one_line = " ".join((id or "").split())
+    # An id becomes a line of a file, in UTF-8.
+    in_one_line = " ".join((id or "").encode(errors="replace").decode().split())
     return Document(in_one_line or f"{source.name}:{record.line}", text, utf8)
 
 
@@ -103,11 +103,11 @@ def _json_type(value: object) -> str:
 
 
 def is_held_out(utf8: bytes, share: float) -> bool:
-    """Whether a document belongs to the validation split: sha256 of its text, as a fraction of 1, is below
-    `share`.
+    """Whether a document belongs to the validation split.
 
-    The text alone decides: copies of one text never lie on both sides, and a document stays on its side when
-    files are renamed or added.
+    It does when the sha256 of its text, read as a fraction of 1, is below `share`. The text alone decides:
+    copies of one text never lie on both sides, and a document stays on its side when files are renamed or
+    added.
     """
     fraction = int.from_bytes(hashlib.sha256(utf8).digest()[:8], "big") / 2**64
     return fraction < share

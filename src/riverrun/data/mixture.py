@@ -36,9 +36,7 @@ class Segment:
 
 
 def block_quotas(weights: Sequence[float]) -> list[int]:
-    """Samples of each source in a block of `BLOCK`, by largest remainder; at least 1 for a positive
-    weight.
-    """
+    """Samples of each source in a block, by largest remainder; at least 1 for a positive weight."""
     exact = [Fraction(weight) for weight in weights]
     total = sum(exact)
     shares = [BLOCK * weight / total for weight in exact]
@@ -73,9 +71,7 @@ class Mixture:
         object.__setattr__(self, "_begins", np.cumsum(self.quotas))
 
     def locate(self, index: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """Source of each sample of the segment, and how many samples that source gave in the segment before
-        it.
-        """
+        """Source of each sample, and how many samples that source gave before it in the segment."""
         if len(self.quotas) == 1:
             return np.zeros_like(index), index
         sources, ranks = np.empty_like(index), np.empty_like(index)

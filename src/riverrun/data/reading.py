@@ -65,8 +65,8 @@ def _records(source: Source, text_field: str, id_field: str, skip: int) -> Itera
 
 def _file_records(source: Source) -> Iterator[Record]:
     """Lines of a .jsonl file, parts of a .txt file; a byte order mark before the first is dropped."""
-    with open(source.location, "rb") as stored:
-        content = _decompressed(stored, source.location)
+    with open(source.path, "rb") as stored:
+        content = _decompressed(stored, source)
         records = (
             _lines(content, stored.tell)
             if source.kind == "json"
@@ -80,14 +80,14 @@ def _file_records(source: Source) -> Iterator[Record]:
         yield from records
 
 
-def _decompressed(stored: IO[bytes], location: str) -> IO[bytes]:
-    compression = Path(location).suffix.lower()
+def _decompressed(stored: IO[bytes], source: Source) -> IO[bytes]:
+    compression = Path(source.path).suffix.lower()
     if compression == ".gz":
         return cast(IO[bytes], io.BufferedReader(gzip.GzipFile(fileobj=stored), 1 << 20))
     if compression == ".xz":
         return cast(IO[bytes], io.BufferedReader(lzma.LZMAFile(stored), 1 << 20))
     if compression == ".zst":
-        arrow = _import_arrow(location)
+        arrow = _import_arrow(source)
         return cast(IO[bytes], io.BufferedReader(arrow.CompressedInputStream(stored, "zstd"), 1 << 20))
     return stored
 
@@ -99,7 +99,7 @@ def _lines(content: IO[bytes], tell: Callable[[], int]) -> Iterator[Record]:
 
 def _text_parts(content: IO[bytes], source: Source, tell: Callable[[], int]) -> Iterator[Record]:
     """A text as one record, or, longer than `TEXT_PART_BYTES`, as several, each id telling the line."""
-    line, held = 1, b""
+    line, held, begun = 1, b"", False
     while True:
         held += content.read(TEXT_PART_BYTES + 1 - len(held))
         if not held:
@@ -107,9 +107,9 @@ def _text_parts(content: IO[bytes], source: Source, tell: Callable[[], int]) -> 
         whole = len(held) <= TEXT_PART_BYTES
         cut = len(held) if whole else _place_to_cut(held)
         part, held = held[:cut], held[cut:]
-        id = source.name if whole and line == 1 else f"{source.name}:{line}"
+        id = source.name if whole and not begun else f"{source.name}:{line}"
         yield Record(line, id, part, tell())
-        line += part.count(b"\n")
+        line, begun = line + part.count(b"\n"), True
 
 
 def _place_to_cut(text: bytes) -> int:
@@ -127,11 +127,11 @@ def _place_to_cut(text: bytes) -> int:
 
 
 def _parquet_rows(source: Source, text_field: str, id_field: str) -> Iterator[Record]:
-    arrow = _import_arrow(source.location)
+    arrow = _import_arrow(source)
     from pyarrow import parquet
 
     try:
-        table = parquet.ParquetFile(source.location)
+        table = parquet.ParquetFile(source.path)
         names = table.schema_arrow.names
         _require_column(source, text_field, names)
         columns = [text_field, id_field] if id_field in names else [text_field]
@@ -166,7 +166,7 @@ def _dataset_rows(source: Source, text_field: str, id_field: str, skip: int) -> 
         raise CorpusError(
             f"{source.location}: Hugging Face datasets need the package datasets; pip install 'riverrun[hub]'"
         ) from error
-    named, _, split = source.location.removeprefix("hf:").partition("@")
+    named, _, split = source.path.removeprefix("hf:").partition("@")
     name, _, config = named.partition(":")
     try:
         rows = datasets.load_dataset(name, config or None, split=split or "train", streaming=True)
@@ -196,11 +196,11 @@ def _require_column(source: Source, text_field: str, names: Sequence[str]) -> No
         )
 
 
-def _import_arrow(location: str) -> Any:
+def _import_arrow(source: Source) -> Any:
     try:
         import pyarrow
     except ImportError as error:
         raise CorpusError(
-            f"{location}: this format needs the package pyarrow; pip install 'riverrun[data]'"
+            f"{source.location}: this format needs the package pyarrow; pip install 'riverrun[data]'"
         ) from error
     return pyarrow

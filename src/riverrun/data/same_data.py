@@ -7,8 +7,7 @@ from riverrun.errors import CorpusError
 
 
 def check_same_data(saved: Mapping[str, Any], present: Mapping[str, Any], consumed_samples: int) -> None:
-    """`CorpusError` unless two stream fingerprints agree on the first `consumed_samples` samples and the
-    tokenizer.
+    """`CorpusError` unless two stream fingerprints agree on the tokenizer and the samples consumed.
 
     Args:
         saved: `Stream.fingerprint` from the checkpoint.

@@ -98,7 +98,7 @@ class SplitWriter:
     def _write(self, tokens: npt.NDArray[Any], starts: npt.NDArray[np.int64], ids: Sequence[str]) -> None:
         if not self._files:
             self._files = {part: self._path(part).open("ab") for part in PARTS}
-        lines = "".join(f"{id}\n" for id in ids).encode(errors="replace")
+        lines = "".join(f"{id}\n" for id in ids).encode()
         self._files["tokens"].write(tokens.astype(self.dtype, copy=False).tobytes())
         self._files["starts"].write((starts + self.progress.tokens).astype("<i8").tobytes())
         self._files["ids"].write(lines)
@@ -136,9 +136,7 @@ class SplitWriter:
         )
 
     def cut_back(self) -> None:
-        """Make the files of the shard being written exactly as long as `progress` says; `CorpusError` if they
-        cannot.
-        """
+        """Make the files exactly as long as `progress` says; `CorpusError` when they are shorter."""
         self.close()
         number = len(self.progress.shards)
         sizes = {
@@ -210,9 +208,7 @@ class TokenShards:
         return [np.asarray(np.memmap(path, self._dtype, mode="r")) for path in self._paths]
 
     def windows(self, starts: Sequence[int] | npt.NDArray[np.int64], length: int) -> npt.NDArray[np.int64]:
-        """Tokens [start, start + length) for each start: int64 [starts, length]. All must lie within the
-        split.
-        """
+        """Tokens [start, start + length), within the split, for each start: int64 [starts, length]."""
         found = np.empty((len(starts), length), np.int64)
         for row, start in zip(found, np.asarray(starts).tolist(), strict=True):
             number = bisect_right(self._begins, start) - 1

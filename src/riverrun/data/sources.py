@@ -2,6 +2,7 @@
 
 import glob
 import itertools
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,23 +25,27 @@ class Source:
     """A file or a Hugging Face dataset.
 
     Attributes:
-        location: what the user would recognise it by: the path, or `hf:NAME`.
+        path: as the user gave it; `hf:NAME` for a dataset.
         name: what its documents' ids begin with: the path below the folder that was given.
         kind: the format.
         version: size and time of change, by which a restart notices another file; empty for datasets.
         size: bytes on disk; 0 when not known.
     """
 
-    location: str
+    path: str
     name: str
     kind: Kind
     version: str = ""
     size: int = 0
 
+    @property
+    def location(self) -> str:
+        """The path, as a message or a file can hold it."""
+        return _printable(self.path)
+
 
 def find_sources(patterns: Sequence[str]) -> tuple[list[Source], list[str]]:
-    """Sources of the given paths, folders, globs and `hf:` names, in a fixed order: as given, sorted within
-    each.
+    """Sources of the given paths, folders, globs and `hf:` names, in order, sorted within each.
 
     Returns the sources and the paths of a folder that were left out because of their ending.
     Raises `CorpusError` for what is missing, unknown, or named twice.
@@ -51,17 +56,17 @@ def find_sources(patterns: Sequence[str]) -> tuple[list[Source], list[str]]:
     left_out: list[str] = []
     for pattern in patterns:
         if pattern.startswith("hf:"):
-            sources.append(Source(location=pattern, name=pattern.removeprefix("hf:"), kind="dataset"))
+            sources.append(Source(path=pattern, name=pattern.removeprefix("hf:"), kind="dataset"))
             continue
         files, others = _files(pattern)
         sources += files
         left_out += others
-    first_named: dict[str, str] = {}
+    seen: set[str] = set()
     for source in sources:
-        key = source.location if source.kind == "dataset" else str(Path(source.location).resolve())
-        if key in first_named:
+        key = source.path if source.kind == "dataset" else str(Path(source.path).resolve())
+        if key in seen:
             raise CorpusError(f"{source.location}: named twice among the sources; name each file once")
-        first_named[key] = source.location
+        seen.add(key)
     return sources, left_out
 
 
@@ -98,7 +103,7 @@ def _folder(folder: Path) -> tuple[list[Source], list[str]]:
         raise CorpusError(f"source {folder}: holds no file that can be read; readable are {READABLE}")
     root = folder.resolve().name
     files = [_file(folder / path, f"{root}/{path.as_posix()}") for path in readable]
-    return files, [str(folder / path) for path in visible if _kind(path) is None]
+    return files, [_printable(str(folder / path)) for path in visible if _kind(path) is None]
 
 
 def _file(path: Path, name: str) -> Source:
@@ -107,7 +112,7 @@ def _file(path: Path, name: str) -> Source:
         raise CorpusError(f"source {path}: unknown ending {path.suffix!r}; readable are {READABLE}")
     status = path.stat()
     version = f"{status.st_size} bytes, {status.st_mtime_ns}"
-    return Source(location=str(path), name=name, kind=kind, version=version, size=status.st_size)
+    return Source(path=str(path), name=_printable(name), kind=kind, version=version, size=status.st_size)
 
 
 def _kind(path: Path) -> Kind | None:
@@ -116,3 +121,8 @@ def _kind(path: Path) -> Kind | None:
         suffixes.pop()
         return KINDS.get(suffixes[-1]) if suffixes and suffixes[-1] != ".parquet" else None
     return KINDS.get(suffixes[-1]) if suffixes else None
+
+
+def _printable(path: str) -> str:
+    """A path with U+FFFD for what is no UTF-8; the file system allows any bytes in it."""
+    return os.fsencode(path).decode(errors="replace")

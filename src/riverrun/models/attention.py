@@ -11,6 +11,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from riverrun.models.config import AttentionKind
 
@@ -25,8 +26,8 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, kind: AttentionK
         query: [B, T, H, D].
         key: [B, T, K, D]; each key head serves H / K successive query heads.
         value: [B, T, K, D].
-        kind: "fused" is scaled_dot_product_attention; "plain" multiplies, masks and normalises block by block;
-            "auto" is "plain" on a CPU and "fused" elsewhere.
+        kind: "fused" is scaled_dot_product_attention; "plain" multiplies, masks and normalises block by
+            block; "auto" is "plain" on a CPU and "fused" elsewhere.
 
     Returns:
         [B, T, H, D].
@@ -35,21 +36,21 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, kind: AttentionK
     shared = heads // key.shape[2]
     if kind == "fused" or (kind == "auto" and query.device.type != "cpu"):
         query, key, value = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=shared > 1)
-        return mixed.transpose(1, 2)
+        fused = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=shared > 1)
+        return fused.transpose(1, 2)
     if shared > 1:
         key, value = key.repeat_interleave(shared, dim=2), value.repeat_interleave(shared, dim=2)
     query, key, value = (x.permute(2, 0, 1, 3).reshape(-1, length, features) for x in (query, key, value))
-    mixed = _BlockedAttention.apply(query, key, value)
+    mixed: Tensor = _BlockedAttention.apply(query, key, value)  # type: ignore[no-untyped-call]
     return mixed.view(heads, batch, length, features).permute(1, 2, 0, 3)
 
 
 class _BlockedAttention(torch.autograd.Function):
     """Causal attention over [N, T, D] tensors, `BLOCK` queries at a time.
 
-    A block of queries multiplies only the keys up to its own end, so nearly half of the products are saved, and
-    the tiles stay in the cache. The backward pass is written out because autograd's would fill and add a whole
-    gradient for every slice.
+    A block of queries multiplies only the keys up to its own end, so that nearly half of the products are
+    saved and the tiles stay in the cache. The backward pass is written out because autograd's would fill and add a
+    whole gradient for every slice.
     """
 
     @staticmethod
@@ -70,6 +71,7 @@ class _BlockedAttention(torch.autograd.Function):
         return mixed
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         query, key, value, *weights = ctx.saved_tensors
         length, features = query.shape[1:]

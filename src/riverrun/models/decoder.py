@@ -1,4 +1,4 @@
-"""The decoder: one file for both families. Shapes use B sequences, T positions, H heads, D features a head."""
+"""The decoder, both families. Shapes: B sequences, T positions, D features a head."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from riverrun.models.attention import causal_attention
 from riverrun.models.config import DecoderConfig
+from riverrun.models.rms_norm import rms_norm
 
 
 class Decoder(nn.Module):
@@ -53,7 +54,8 @@ class Decoder(nn.Module):
         for block in self.blocks:
             stream = block(stream, cosine, sine)
         unembedding = self.embedding if self.unembedding is None else self.unembedding
-        return unembedding(self.norm(stream))
+        logits: Tensor = unembedding(self.norm(stream))
+        return logits
 
     def loss(self, inputs: Tensor, targets: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
         """Cross entropy in nats per token, in fp32: the mean or the sum over `targets` [B, T]."""
@@ -106,6 +108,7 @@ class Matrix(nn.Module):
         self.weight = nn.Parameter(torch.empty(outputs, inputs))
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., inputs] to [..., outputs]."""
         return F.linear(x, self.weight)
 
 
@@ -118,7 +121,8 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.empty(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, self.eps)
+        """[..., width] to the same."""
+        return rms_norm(x, self.weight, self.eps)
 
 
 class LayerNorm(nn.Module):
@@ -130,6 +134,7 @@ class LayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.empty(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """[..., width] to the same."""
         return F.layer_norm(x, self.weight.shape, self.weight, None, self.eps)
 
 
@@ -149,8 +154,10 @@ class Block(nn.Module):
         self.mlp = SwiGLU(config) if config.family == "llama" else GELU(config)
 
     def forward(self, stream: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        """The residual stream [B, T, width] after the block; the tables are `rotary_tables`', cut to T."""
         stream = stream + self.attention(self.attention_norm(stream), cosine, sine)
-        return stream + self.mlp(self.mlp_norm(stream))
+        after: Tensor = stream + self.mlp(self.mlp_norm(stream))
+        return after
 
 
 class Attention(nn.Module):
@@ -166,20 +173,21 @@ class Attention(nn.Module):
             self.key_norm = norm(config, config.key_value_heads * config.head_width)
 
     def forward(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        """[B, T, width] to the same."""
         batch, length, width = x.shape
         heads, shared, features = self.config.heads, self.config.key_value_heads, self.config.head_width
         projected = self.query_key_value(x)
         if self.config.family == "olmo":
             query, key, value = projected.split([width, shared * features, shared * features], dim=-1)
-            projected = torch.cat((self.query_norm(query), self.key_norm(key), value), dim=-1).to(
-                projected.dtype
-            )
+            normed = torch.cat((self.query_norm(query), self.key_norm(key), value), dim=-1)
+            projected = normed.to(projected.dtype)
         by_head = projected.view(batch, length, heads + 2 * shared, features)
         # Split, not sliced: the gradient of a split is one concatenation.
         turning, value = by_head.split([heads + shared, shared], dim=2)
         query, key = rotate(turning, cosine, sine).split([heads, shared], dim=2)
         mixed = causal_attention(query, key, value, self.config.attention)
-        return self.output(mixed.reshape(batch, length, width))
+        output: Tensor = self.output(mixed.reshape(batch, length, width))
+        return output
 
 
 class SwiGLU(nn.Module):
@@ -191,8 +199,10 @@ class SwiGLU(nn.Module):
         self.down = Matrix(config.mlp_width, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, T, width] to the same."""
         gate, up = self.gate_up(x).chunk(2, dim=-1)
-        return self.down(F.silu(gate) * up)
+        output: Tensor = self.down(F.silu(gate) * up)
+        return output
 
 
 class GELU(nn.Module):
@@ -204,7 +214,9 @@ class GELU(nn.Module):
         self.down = Matrix(config.mlp_width, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(F.gelu(self.up(x)))
+        """[B, T, width] to the same."""
+        output: Tensor = self.down(F.gelu(self.up(x)))
+        return output
 
 
 def rotary_tables(config: DecoderConfig) -> tuple[Tensor, Tensor]:
@@ -220,6 +232,6 @@ def rotary_tables(config: DecoderConfig) -> tuple[Tensor, Tensor]:
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Turn each feature pair of x [B, T, heads, D] by its position's angle; the tables are `rotary_tables`'."""
+    """Turn each feature pair of x [B, T, heads, D] by its position's angle, with `rotary_tables`."""
     # Rolling by half puts each feature's partner in its place; the sign of the exchange is in the sines.
     return torch.addcmul(x * cosine.to(x.dtype), x.roll(x.shape[-1] // 2, dims=-1), sine.to(x.dtype))

@@ -72,7 +72,8 @@ def _continue(
 def next_token_logits(model: Decoder, tokens: Sequence[int]) -> Tensor:
     """fp32 logits [vocabulary], on the CPU, of the token after `tokens`."""
     window = torch.tensor([tokens], device=model.embedding.weight.device)
-    return model(window)[0, -1, : model.config.vocabulary].float().cpu()
+    logits: Tensor = model(window)[0, -1, : model.config.vocabulary]
+    return logits.float().cpu()
 
 
 def choose(logits: Tensor, temperature: float, top_k: int | None, randomness: torch.Generator) -> int:

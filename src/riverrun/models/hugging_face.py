@@ -53,18 +53,14 @@ def save_pretrained(
     directory = Path(directory)
     if directory.exists():
         raise CheckpointError(f"{directory}: exists already; choose another directory, or remove it.")
-    named = {
-        part: piece
-        for name, parts in stored_parts(config).items()
-        for part, piece in zip(
-            parts, tensors[name].detach().to("cpu", dtype).split(list(parts.values())), strict=True
-        )
-    }
+    named: dict[str, Tensor] = {}
+    for name, parts in stored_parts(config).items():
+        pieces = tensors[name].detach().to("cpu", dtype).split_with_sizes(list(parts.values()))
+        named |= zip(parts, pieces, strict=True)
     ending = {} if end_of_text is None else {"eos_token_id": end_of_text}
     with published_directory(directory) as aside:
-        _write_json(
-            aside / "config.json", _describe(config) | ending | {"dtype": str(dtype).removeprefix("torch.")}
-        )
+        stored_as = {"dtype": str(dtype).removeprefix("torch.")}
+        _write_json(aside / "config.json", _describe(config) | ending | stored_as)
         _write_json(aside / "generation_config.json", ending | {"do_sample": True})
         _write_tensors(aside, named, shard_bytes)
         if tokenizer_file is not None:
@@ -126,7 +122,7 @@ def load_config(directory: str | Path) -> DecoderConfig:
 def stored_parts(config: DecoderConfig) -> dict[str, dict[str, int]]:
     """For each tensor of `Decoder.state_dict()`, the names and numbers of rows of the pieces stored for it.
 
-    The olmo family is stored as it is. LlamaForCausalLM keeps queries, keys and values apart, and gate and up.
+    The olmo family is stored as it is. LlamaForCausalLM keeps queries, keys, values, gate and up apart.
     """
     width, rows, mlp = config.width, config.rows, config.mlp_width
     if config.family == "olmo":
@@ -200,7 +196,7 @@ def _describe(config: DecoderConfig) -> dict[str, Any]:
 
 
 def _llama_config(fields: Mapping[str, Any]) -> DecoderConfig:
-    """The shape that a LlamaForCausalLM's config.json describes; absent fields have transformers' defaults."""
+    """The shape that a LlamaForCausalLM's config.json describes, with transformers' defaults."""
     heads = fields["num_attention_heads"]
     rope = fields.get("rope_parameters") or fields.get("rope_scaling") or {}
     required = {
@@ -246,7 +242,7 @@ def _write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _write_tensors(directory: Path, tensors: Mapping[str, Tensor], shard_bytes: int) -> None:
-    """Write model.safetensors, or numbered shards of at most `shard_bytes` (one tensor at least) and an index."""
+    """Write model.safetensors, or an index and numbered shards of `shard_bytes` or one larger tensor."""
     shards: list[dict[str, Tensor]] = [{}]
     size = 0
     for name, tensor in tensors.items():
@@ -260,7 +256,7 @@ def _write_tensors(directory: Path, tensors: Mapping[str, Tensor], shard_bytes: 
     if len(shards) == 1:
         save_file(shards[0], directory / "model.safetensors", metadata=mark)
         return
-    places = {}
+    places: dict[str, str] = {}
     for number, shard in enumerate(shards, start=1):
         file = f"model-{number:05}-of-{len(shards):05}.safetensors"
         save_file(shard, directory / file, metadata=mark)
@@ -281,5 +277,5 @@ def _read_tensors(directory: Path) -> dict[str, Tensor]:
         return {name: tensor for file in files for name, tensor in load_file(directory / file).items()}
     except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise CheckpointError(
-            f"{directory}: the weights cannot be read ({error}). riverrun reads safetensors only, never pickles."
+            f"{directory}: the weights cannot be read ({error}); riverrun reads safetensors, never pickles."
         ) from error

@@ -1,4 +1,4 @@
-"""Which arithmetic the forward and backward passes use. Parameters and optimizer state are fp32 in all of them."""
+"""The arithmetic of the forward and backward passes. Parameters and optimizer state are always fp32."""
 
 from __future__ import annotations
 

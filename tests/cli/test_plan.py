@@ -1,0 +1,61 @@
+"""`riverrun plan`: a dry run whose numbers are those of the real run."""
+
+import json
+
+import pytest
+
+from riverrun.models import count_parameters
+from riverrun.runs import Tree
+from riverrun.train import load_recipe
+
+# Wide enough that tensors, not their headers, make up a checkpoint.
+WIDE = ("--set", "model.width=64", "--set", "model.layers=2")
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_its_numbers_are_those_of_the_run(optimizer, riverrun, here):
+    settings = (*WIDE, "--set", f"optimizer.name={optimizer}", "--set", "checkpoints.keep=2")
+    found = json.loads(riverrun("plan", "tiny.toml", "--until", "40 steps", "--json", *settings).out)
+    ended = riverrun("train", "tiny.toml", "--run", "run", "--until", "40 steps", "--quiet", *settings)
+    assert ended.code == 0
+    node = Tree.open(here / "run").trunk
+    counts = count_parameters(load_recipe(here / "tiny.toml", settings[1::2]).decoder(vocabulary=257))
+    assert found["parameters"] == counts.total
+    assert found["non_embedding_parameters"] == counts.non_embedding
+    assert found["tokens_per_x"] == 20 * counts.non_embedding
+    assert (found["step"], found["tokens"]) == (40, 40 * 4 * 16)
+    assert found["weights"] == 4 * counts.total
+    assert found["tracks"] == 2 * found["weights"]
+    for checkpoint in node.checkpoints():
+        on_disk = sum(file.stat().st_size for file in checkpoint.path.iterdir())
+        assert found["checkpoint"] == pytest.approx(on_disk, rel=0.03)
+    # The latest ones stay besides the fork points, unless they are fork points themselves.
+    assert 0 <= found["checkpoints_kept"] - len(node.checkpoints()) <= 2
+    assert found["disk"] == found["checkpoint"] * found["checkpoints_kept"]
+    assert found["seconds"] > 0
+
+
+def test_it_writes_nothing(riverrun, here, files_below):
+    before = files_below(here)
+    ended = riverrun("plan", "tiny.toml", "--until", "40 steps")
+    assert (ended.code, ended.err) == (0, "")
+    assert files_below(here) == before
+    assert not (here / "runs").exists()
+
+
+def test_it_says_what_a_person_wants_to_know(riverrun):
+    printed = riverrun("plan", "tiny.toml", "--until", "40 steps").out
+    rows = dict(line.split(maxsplit=1) for line in printed.splitlines())
+    assert {"model", "1x", "until", "compute", "memory", "disk", "time"} == rows.keys()
+    assert rows["model"].startswith("llama, 7.49k parameters")
+    assert rows["until"].startswith("40 steps: 40 steps, 2.56k tokens")
+
+
+def test_as_json_there_is_nothing_else_on_standard_output(riverrun):
+    ended = riverrun("plan", "tiny.toml", "--json")
+    assert json.loads(ended.out)["tokens"] >= json.loads(ended.out)["tokens_per_x"]
+    assert ended.out.count("\n") == 1
+
+
+def test_the_shipped_recipe_is_found_by_name(riverrun):
+    assert riverrun("plan", "quickstart", "--until", "1 step").code == 0
