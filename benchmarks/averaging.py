@@ -45,7 +45,7 @@ def methods(params: list[Tensor]) -> dict[str, Callable[[], object]]:
     averages = [torch.zeros_like(p, dtype=torch.float32) for p in params]
     model = in_a_model(params)
     averaged = AveragedModel(model, avg_fn=lambda a, p, n: KEEP * a + (1 - KEEP) * p)
-    ema = get_ema_multi_avg_fn(KEEP)  # type: ignore[no-untyped-call]
+    ema = get_ema_multi_avg_fn(KEEP)
     averaged_multi = AveragedModel(model, multi_avg_fn=ema)
 
     def naive() -> None:

@@ -31,17 +31,16 @@ def published_directory(target: Path) -> Iterator[Path]:
         raise
 
 
-def publish_text(target: Path, text: str) -> None:
-    """Write `text` to `target` by way of a flushed file beside it and a rename."""
+def publish_file(target: Path, content: bytes) -> None:
+    """Write `target` so that a reader sees the old content or the new, never a part, also after a loss of power."""
     aside = target.with_name(f"{UNFINISHED}{target.name}-{os.getpid()}")
     try:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_bytes(content)
         flush(aside)
-        os.replace(aside, target)
+        aside.replace(target)
         flush(target.parent)
-    except BaseException:
+    finally:
         aside.unlink(missing_ok=True)
-        raise
 
 
 def remove_unpublished(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+
+from riverrun.data import bundled_corpus
 
 TINY = """\
 seed = 3
@@ -62,16 +65,6 @@ if sys.platform == "linux":
     drop_from_bounding_set, may_ignore_permissions = 24, 1
     ctypes.CDLL(None).prctl(drop_from_bounding_set, may_ignore_permissions, 0, 0, 0)
 os.execv(sys.executable, [sys.executable, "-m", "riverrun", *sys.argv[1:]])
-"""
-
-# A file that may not grow past a limit fails as on a full disk, for any user on any system; Python ignores
-# the signal that comes with it.
-WITH_SMALL_FILES = """
-import resource, sys
-limit = int(sys.argv[1])
-resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-from riverrun.cli import main
-sys.exit(main(sys.argv[2:]))
 """
 
 WITH_LITTLE_MEMORY = """
@@ -148,9 +141,22 @@ def process(here):
 
 
 @pytest.fixture
-def with_small_files(process):
-    """Call the command line where no file can grow past so many bytes."""
-    return lambda limit, *arguments: process(limit, *arguments, program=("-c", WITH_SMALL_FILES))
+def with_small_files(riverrun):
+    """Call the command line while no file can grow past so many bytes.
+
+    Writes then fail as on a full disk, for any user on any system; Python ignores the signal that comes with it.
+    """
+    bundled_corpus()  # is in its cache from here on
+
+    def call(limit, *arguments):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        try:
+            return riverrun(*arguments)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return call
 
 
 @pytest.fixture

@@ -24,14 +24,14 @@ def test_its_numbers_are_those_of_the_run(optimizer, riverrun, here):
     assert found["non_embedding_parameters"] == counts.non_embedding
     assert found["tokens_per_x"] == 20 * counts.non_embedding
     assert (found["step"], found["tokens"]) == (40, 40 * 4 * 16)
-    assert found["weights"] == 4 * counts.total
-    assert found["tracks"] == 2 * found["weights"]
+    assert found["memory"]["weights"] == 4 * counts.total
+    assert found["memory"]["tracks"] == 2 * found["memory"]["weights"]
     for checkpoint in node.checkpoints():
         on_disk = sum(file.stat().st_size for file in checkpoint.path.iterdir())
-        assert found["checkpoint"] == pytest.approx(on_disk, rel=0.03)
+        assert found["memory"]["checkpoint"] == pytest.approx(on_disk, rel=0.03)
     # The latest ones stay besides the fork points, unless they are fork points themselves.
     assert 0 <= found["checkpoints_kept"] - len(node.checkpoints()) <= 2
-    assert found["disk"] == found["checkpoint"] * found["checkpoints_kept"]
+    assert found["disk"] == found["memory"]["checkpoint"] * found["checkpoints_kept"]
     assert found["seconds"] > 0
 
 

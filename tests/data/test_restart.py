@@ -101,7 +101,7 @@ def test_a_write_that_the_system_refuses(jsonl, uninterrupted, tmp_path, small_s
     assert corpus.fingerprint == uninterrupted.fingerprint
 
 
-@pytest.mark.parametrize("name", ["replace_file", "shutil.rmtree"])
+@pytest.mark.parametrize("name", ["publish_file", "shutil.rmtree"])
 def test_interrupted_while_finishing(name, tmp_path, monkeypatch):
     """The end is held out, and the ingest dies before the manifest, or right after it."""
     source = tmp_path / "lone.txt"

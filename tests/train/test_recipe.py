@@ -25,7 +25,10 @@ BAD = {
     ),
     "an unknown key": ("optimizer.peek_lr=1", r"optimizer.peek_lr: is no setting.*did you mean 'peak_lr'"),
     "an unknown model key": ("model.layer=1", r"model.layer: is no setting.*did you mean 'layers'"),
-    "an unknown schedule key": ("schedule.ofset='9 steps'", r"schedule.ofset: is no setting of the schedule 'inverse-sqrt'; did you mean 'offset'"),
+    "an unknown schedule key": (
+        "schedule.ofset='9 steps'",
+        r"schedule.ofset: is no setting of the schedule 'inverse-sqrt'; did you mean 'offset'",
+    ),
     "an unknown schedule": ("schedule.kind=cosin", r"schedule.kind: got 'cosin'; must be one of constant"),
     "a number as text": (
         "optimizer.peak_lr='2e-3'",

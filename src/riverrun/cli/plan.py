@@ -36,14 +36,16 @@ def plan(
     corpus = open_sources(loaded.data)[0][0]
     built = build_plan(loaded, corpus.vocabulary)
     cost = estimate(built, engine, int(stopping_position(until, built, 0)))
+    memory, tracks = cost.memory, len(loaded.averaging.tracks)
     if json:
         from dataclasses import asdict
-        from json import dumps
 
-        extra = {name: getattr(cost, name) for name in ("flops", "memory", "disk", "seconds")}
-        print(dumps(asdict(cost) | extra))
+        from riverrun.runs.metrics import to_json
+
+        totals = {"state": memory.state, "checkpoint": memory.checkpoint}
+        derived = {name: getattr(cost, name) for name in ("flops", "disk", "seconds")}
+        print(to_json({**asdict(cost), **derived, "memory": asdict(memory) | totals}))
         return
-    tracks = len(loaded.averaging.tracks)
     samples = built.sizes.samples(cost.step)
     epochs = samples * built.decoder.context / corpus.tokens["train"]
     rows = {
@@ -52,10 +54,10 @@ def plan(
         "1x": f"{short_count(cost.tokens_per_x)} tokens",
         "until": f"{until}: {cost.step:,} steps, {short_count(cost.tokens)} tokens, {epochs:.2g} epochs of the corpus",
         "compute": f"{cost.flops:.3g} FLOPs, {short_count(cost.flops_per_token)} per token",
-        "memory": f"{short_bytes(cost.memory)}: weights {short_bytes(cost.weights)}, gradients "
-        f"{short_bytes(cost.gradients)}, optimizer {short_bytes(cost.optimizer)}, {tracks} averages "
-        f"{short_bytes(cost.tracks)}; activations come on top",
-        "disk": f"{short_bytes(cost.disk)}: {cost.checkpoints_kept} checkpoints of {short_bytes(cost.checkpoint)}",
+        "memory": f"{short_bytes(memory.state)}: weights {short_bytes(memory.weights)}, gradients "
+        f"{short_bytes(memory.gradients)}, optimizer {short_bytes(memory.optimizer)}, {tracks} averages "
+        f"{short_bytes(memory.tracks)}; activations come on top",
+        "disk": f"{short_bytes(cost.disk)}: {cost.checkpoints_kept} checkpoints of {short_bytes(memory.checkpoint)}",
         "time": f"{short_time(cost.seconds)} at {short_count(cost.tokens_per_second)} tokens/s on {engine.device}, "
         f"{engine.precision}; "
         + ("timed on a few steps" if cost.timed else "from the speed of matrix products, at 40% of it"),

@@ -41,8 +41,8 @@ def train(
     console = Console(stderr=json, quiet=quiet, highlight=False)
     outcome = train_trunk(load_recipe(path, set_), run, until, progress=Quiet() if quiet else Shown(console))
     if json:
-        from json import dumps
+        from riverrun.runs.metrics import to_json
 
-        print(dumps(summary(outcome)))
+        print(to_json(summary(outcome)))
     print_summary(console, outcome, recipe, set_)
     return outcome.exit_code

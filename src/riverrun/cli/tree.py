@@ -22,9 +22,9 @@ def tree(run: Positional[Path], *, json: bool = False) -> None:
 
     nodes = [_facts(node) for node in Tree.open(run).nodes()]
     if json:
-        from json import dumps
+        from riverrun.runs.metrics import to_json
 
-        print(dumps({"run": str(run), "nodes": nodes}))
+        print(to_json({"run": str(run), "nodes": nodes}))
         return
     from rich.console import Console
     from rich.text import Text

@@ -18,7 +18,6 @@ from riverrun.data.bpe_sample import bpe_sample
 from riverrun.data.chunks import Chunk, chunks_of
 from riverrun.data.corpus import Corpus
 from riverrun.data.documents import SPLITS, ChunkEncoder, EncodedChunk
-from riverrun.data.durable import replace_file
 from riverrun.data.fault_limit import FaultLimit
 from riverrun.data.manifest import (
     MANIFEST,
@@ -35,6 +34,7 @@ from riverrun.data.tokenizer import Tokenizer, plain_bytes, train_bpe
 from riverrun.data.work_area import NOTE, Note, Request, begin_or_go_on, discard, read_request, work_area_in
 from riverrun.data.workers import encode_in_order
 from riverrun.errors import CorpusError, SettingError
+from riverrun.publish import publish_file
 
 NOTE_SECONDS = 2.0
 LISTED = 20
@@ -116,7 +116,7 @@ def ingest(
                     chosen.save(out / TOKENIZER)
                 chosen = Tokenizer.load(out / TOKENIZER)
                 job.run(ChunkEncoder(chosen, text_field, id_field, held_out), workers)
-                replace_file(
+                publish_file(
                     out / MANIFEST, job.manifest(chosen, left_out).model_dump_json(indent=1).encode()
                 )
             except CorpusError:
@@ -199,7 +199,7 @@ class _Ingest:
     def _write_note(self) -> None:
         for writer in self.writers.values():
             writer.sync()
-        replace_file(self.out / WORK_AREA / NOTE, self.note.model_dump_json().encode())
+        publish_file(self.out / WORK_AREA / NOTE, self.note.model_dump_json().encode())
 
     def _finish(self, encoder: ChunkEncoder) -> None:
         train, validation = self.writers["train"], self.writers["validation"]

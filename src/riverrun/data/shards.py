@@ -17,9 +17,9 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, NonNegativeInt
 
 from riverrun.data.documents import EncodedSplit
-from riverrun.data.durable import flush_to_disk
 from riverrun.data.manifest import Shard
 from riverrun.errors import CorpusError
+from riverrun.publish import flush
 
 PARTS = ("tokens", "starts", "ids")
 DTYPES: dict[str, np.dtype[Any]] = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
@@ -110,7 +110,7 @@ class SplitWriter:
         """Bring what was appended to the disk."""
         for part, file in self._files.items():
             file.flush()
-            flush_to_disk(self._path(part))
+            flush(self._path(part))
 
     def give_up(self, count: int) -> EncodedSplit:
         """Take the last `count` tokens back from the shard being written, with the documents they belong to.

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from riverrun.data.durable import replace_file
 from riverrun.errors import CorpusError, SettingError
+from riverrun.publish import publish_file
 
 END_OF_TEXT = "<|endoftext|>"
 END_OF_TEXT_NAMES = (END_OF_TEXT, "<|end_of_text|>", "</s>", "<eos>", "<|eos|>", "[EOS]", "[SEP]")
@@ -79,7 +79,7 @@ class Tokenizer:
 
     def save(self, path: Path | str) -> None:
         """Write the `tokenizer.json`, byte for byte the one that `hash` names."""
-        replace_file(Path(path), self._content)
+        publish_file(Path(path), self._content)
 
     @property
     def fits_uint16(self) -> bool:

@@ -10,11 +10,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from riverrun.data.documents import SPLITS
-from riverrun.data.durable import replace_file
 from riverrun.data.manifest import REQUEST, TOKENIZER, WORK_AREA, Skipped
 from riverrun.data.shards import SplitProgress
 from riverrun.data.sources import Source
 from riverrun.errors import CorpusError
+from riverrun.publish import publish_file
 
 NOTE = "note.json"
 
@@ -105,7 +105,7 @@ def begin_or_go_on(out: Path, request: Request) -> Note:
     """The note of an interrupted ingest, or a new one; `CorpusError` when it was asked for something else."""
     path = out / WORK_AREA / NOTE
     if not path.exists():
-        replace_file(out / REQUEST, request.model_dump_json().encode())
+        publish_file(out / REQUEST, request.model_dump_json().encode())
         return Note(splits={split: SplitProgress() for split in SPLITS})
     changed = request.difference_from(read_request(out))
     if changed:

@@ -40,8 +40,8 @@ def causal_attention(query: Tensor, key: Tensor, value: Tensor, kind: AttentionK
         return fused.transpose(1, 2)
     if shared > 1:
         key, value = key.repeat_interleave(shared, dim=2), value.repeat_interleave(shared, dim=2)
-    query, key, value = (x.permute(2, 0, 1, 3).reshape(-1, length, features) for x in (query, key, value))
-    mixed: Tensor = _BlockedAttention.apply(query, key, value)  # type: ignore[no-untyped-call]
+    by_head = [x.permute(2, 0, 1, 3).reshape(-1, length, features) for x in (query, key, value)]
+    mixed: Tensor = _BlockedAttention.apply(*by_head)  # type: ignore[no-untyped-call]
     return mixed.view(heads, batch, length, features).permute(1, 2, 0, 3)
 
 

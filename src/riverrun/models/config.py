@@ -71,6 +71,8 @@ class DecoderConfig:
                 continue
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise ValueError(f"{name}: got {value!r}; must be a whole number, at least 1.")
+        if not isinstance(self.tied, bool):
+            raise ValueError(f"tied: got {self.tied!r}; must be true or false.")
         if self.width % (2 * self.heads):
             raise ValueError(
                 f"heads: got {self.heads}; width / heads must be an even whole number for RoPE, "

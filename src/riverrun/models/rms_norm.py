@@ -33,7 +33,8 @@ class _RMSNorm(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         unit, weight, scale = ctx.saved_tensors
-        by_feature = (gradient * unit).flatten(0, -2)
-        # The part of the gradient along x itself, which the norm takes away.
-        along = torch.mv(by_feature, weight).div_(weight.shape[0]).view_as(scale)
-        return torch.addcmul(gradient * weight, unit, along, value=-1).mul_(scale), by_feature.sum(0), None
+        by_weight = (gradient * unit).flatten(0, -2).sum(0)
+        by_unit = gradient * weight
+        # The norm takes away the part of the gradient that lies along x itself.
+        along = (by_unit * unit).mean(dim=-1, keepdim=True)
+        return torch.addcmul(by_unit, unit, along, value=-1).mul_(scale), by_weight, None

@@ -11,9 +11,9 @@ import torch
 
 from riverrun.models import count_parameters, training_flops_per_token
 from riverrun.train.engine import Engine
+from riverrun.train.memory import Memory, memory_of
 from riverrun.train.plan import Plan
 
-_FP32 = 4
 # A model of so many parameters is timed itself; for a larger one the processor's matrix rate stands in.
 _TIMED_UP_TO = 20_000_000
 # The share of that rate that training reaches at sizes where matrix products dominate.
@@ -22,7 +22,7 @@ _USUAL_SHARE = 0.4
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """Costs of a plan: counts in parameters, memory and disk in bytes, time in seconds.
+    """Costs of a plan: counts in parameters, disk in bytes, time in seconds.
 
     `checkpoints_kept` and `seconds` are for the position `step`; all else does not depend on it.
     """
@@ -33,11 +33,7 @@ class Estimate:
     non_embedding_parameters: int
     tokens_per_x: int
     flops_per_token: float
-    weights: int
-    gradients: int
-    optimizer: int
-    tracks: int
-    checkpoint: int
+    memory: Memory
     checkpoints_kept: int
     tokens_per_second: float
     timed: bool
@@ -48,14 +44,9 @@ class Estimate:
         return self.flops_per_token * self.tokens
 
     @property
-    def memory(self) -> int:
-        """Weights, gradients, optimizer and averages; activations come on top."""
-        return self.weights + self.gradients + self.optimizer + self.tracks
-
-    @property
     def disk(self) -> int:
         """All checkpoints kept at `step`."""
-        return self.checkpoint * self.checkpoints_kept
+        return self.memory.checkpoint * self.checkpoints_kept
 
     @property
     def seconds(self) -> float:
@@ -66,10 +57,6 @@ class Estimate:
 def estimate(plan: Plan, engine: Engine, step: int) -> Estimate:
     """The costs of training `plan` up to position `step` on this machine; times a few real steps or products."""
     counts = count_parameters(plan.decoder)
-    weights = counts.total * _FP32
-    muon = counts.matrices if plan.recipe.optimizer.name == "muon" else 0
-    moments = (2 * counts.total - muon) * _FP32
-    tracks = len(plan.recipe.averaging.tracks) * weights
     flops_per_token = training_flops_per_token(plan.decoder)
     timed = counts.total <= _TIMED_UP_TO
     rate = (
@@ -84,11 +71,7 @@ def estimate(plan: Plan, engine: Engine, step: int) -> Estimate:
         non_embedding_parameters=counts.non_embedding,
         tokens_per_x=plan.tokens_per_x,
         flops_per_token=flops_per_token,
-        weights=weights,
-        gradients=weights,
-        optimizer=moments,
-        tracks=tracks,
-        checkpoint=weights + moments + tracks,
+        memory=memory_of(plan),
         checkpoints_kept=len(plan.fork_points.points(plan.tokens(step))) + plan.recipe.checkpoints.keep,
         tokens_per_second=rate,
         timed=timed,

@@ -75,6 +75,8 @@ def build_plan(recipe: Recipe, vocabulary: int) -> Plan:
         # Before ramps are known, steps mean batches of the first size, as in the published recipes.
         first = BatchSizes(recipe.batch.sequences)
         tokens_per_x = _tokens(recipe.one_x, first, context, tokens_per_x)
+        if tokens_per_x < 1:
+            raise SettingError(f'one_x: got "{recipe.one_x}"; must be at least one step')
     sizes = _naming("batch", lambda: _batch_sizes(recipe.batch, context, tokens_per_x))
 
     def steps(duration: Duration) -> int:

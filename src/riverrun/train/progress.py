@@ -14,7 +14,7 @@ from riverrun.averaging import parse_profile
 from riverrun.models import count_parameters
 from riverrun.runs.metrics import Record
 from riverrun.train.plan import Plan
-from riverrun.train.readouts import best_readout
+from riverrun.train.readouts import best_readout, readout_names
 from riverrun.units import short_count, short_time
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -121,11 +121,9 @@ class Shown:
 
     def readout(self, record: Record) -> None:
         """Print the held-out losses above the bar."""
-        names = [
-            key.removeprefix("loss/") for key in record if key.startswith("loss/") and key != "loss/train"
-        ]
-        losses = "  ".join(f"{name} {record[f'loss/{name}']:.4f}" for name in names)
-        self._averaged = f"  {best_readout(record)} {record[f'loss/{best_readout(record)}']:.3f}"
+        losses = "  ".join(f"{name} {record[f'loss/{name}']:.4f}" for name in readout_names(record))
+        best = best_readout(record)
+        self._averaged = f"  {best} {record[f'loss/{best}']:.3f}"
         self.note(f"readout at step {record['step']:,} ({short_count(record['tokens'])} tokens): {losses}")
 
     def note(self, text: str) -> None:

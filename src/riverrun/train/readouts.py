@@ -52,5 +52,10 @@ def readout_names(record: Record) -> list[str]:
 
 
 def best_readout(record: Record) -> str:
-    """The name with the lowest held-out loss."""
-    return min(readout_names(record), key=lambda name: record[f"loss/{name}"])
+    """The name with the lowest held-out loss; "raw" where none is a number."""
+
+    def loss(name: str) -> float:
+        found: float = record[f"loss/{name}"]
+        return math.inf if math.isnan(found) else found
+
+    return min(readout_names(record), key=loss)

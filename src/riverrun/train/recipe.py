@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationError, WithJsonSchema
 
-from riverrun.averaging import parse_profile
+from riverrun.averaging import Profile, parse_profile
 from riverrun.errors import SettingError
 from riverrun.models import DecoderConfig
 from riverrun.train.schedule_table import check_schedule_table, nearest
@@ -29,7 +29,7 @@ Count = Annotated[int, Field(ge=1, le=2**31)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Ratio = Annotated[float, Field(gt=1, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(gt=1, le=1e6)]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 
@@ -46,6 +46,12 @@ class Data:
     """`corpus`: "bundled", a directory made by `riverrun data ingest`, or a list of `{corpus, weight}`."""
 
     corpus: str | tuple[Source, ...] = "bundled"
+
+    def __post_init__(self) -> None:
+        if not self.corpus:
+            raise ValueError(
+                f"corpus: got {json.dumps(self.corpus)}; must name a corpus, or list one or more"
+            )
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -102,7 +108,7 @@ class Averaging:
     every: Count = 1
 
     def __post_init__(self) -> None:
-        profiles = [parse_profile(spec) for spec in self.tracks]
+        profiles = [_profile(spec) for spec in self.tracks]
         if len({profile.name for profile in profiles}) < len(profiles):
             raise ValueError(f"tracks: got {list(self.tracks)}; each average may be named once")
         for profile in profiles:
@@ -111,6 +117,13 @@ class Averaging:
                     f"tracks: got {profile.spec!r}, which needs a history of the run; a track can be half-life, "
                     "uniform or ema"
                 )
+
+
+def _profile(spec: str) -> Profile:
+    try:
+        return parse_profile(spec)
+    except ValueError as error:
+        raise ValueError(f"tracks: {spec!r}: {str(error).removeprefix('profile: ')}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +165,7 @@ class Engine:
     device: DeviceName = "auto"
     precision: Literal["auto", "fp32", "medium", "bf16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
-    threads: Literal["auto"] | Count = "auto"
+    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +187,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         check_schedule_table(self.schedule, "schedule")
+        if "vocabulary" in self.model:
+            raise ValueError(
+                f"model.vocabulary: got {self.model['vocabulary']!r}; it is the corpus's and cannot be set. Take it out"
+            )
         try:
             self.decoder(vocabulary=1)
         except ValueError as error:
@@ -181,7 +198,7 @@ class Recipe:
 
     def decoder(self, vocabulary: int) -> DecoderConfig:
         """The model for a corpus with so many tokens."""
-        return DecoderConfig.from_dict({"vocabulary": vocabulary, **self.model})
+        return DecoderConfig.from_dict({**self.model, "vocabulary": vocabulary})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that `parse_recipe` reads back to an equal recipe."""
@@ -220,7 +237,7 @@ def parse_recipe(table: Mapping[str, Any], overrides: Iterable[str] = ()) -> Rec
     try:
         return _ADAPTER.validate_json(json.dumps(merged), strict=True)
     except ValidationError as error:
-        raise SettingError(_first_complaint(error)) from None
+        raise SettingError(_first_complaint(error, merged)) from None
 
 
 def differences(recorded: Recipe, asked: Recipe) -> list[str]:
@@ -265,12 +282,12 @@ def _refuse_unknown_keys(cls: type, table: Any, path: str) -> None:
             _refuse_unknown_keys(DecoderConfig, value, "model.")
 
 
-def _first_complaint(error: ValidationError) -> str:
+def _first_complaint(error: ValidationError, table: Mapping[str, Any]) -> str:
     """The first fault as one line: path, value, what is allowed, where to set it."""
     faults = error.errors(include_url=False)
     fault = faults[0]
-    path = ".".join(str(part) for part in fault["loc"] if str(part).isidentifier() or isinstance(part, int))
-    message = fault["msg"].removeprefix("Value error, ")
+    path = ".".join(_path_within(table, fault["loc"]))
+    message = fault["msg"].removeprefix("Value error, ").removesuffix(".")
     head, _, rest = message.partition(": ")
     if isinstance(fault.get("ctx", {}).get("error"), SettingError) and not message.startswith("got "):
         return message  # it names its path already
@@ -285,8 +302,16 @@ def _first_complaint(error: ValidationError) -> str:
         text = f"{path}: got {fault['input']!r}; {message[0].lower()}{message[1:]}"
     section, _, key = path.rpartition(".")
     where = f"in [{section}] of the recipe" if section else "at the top of the recipe"
-    more = f" ({len(faults) - 1} more like this)" if len(faults) > 1 else ""
-    return f"{text}. Set {key} {where}, or --set {path}=...{more}"
+    return f"{text}. Set {key} {where}, or --set {path}=..."
+
+
+def _path_within(table: Any, location: tuple[int | str, ...]) -> Iterator[str]:
+    """The keys of a fault's location; where a setting has several types, pydantic names the type among them."""
+    for part in location:
+        if isinstance(table, dict | list):
+            yield str(part)
+            known = part in table if isinstance(table, dict) else True
+            table = table[part] if known else None  # type: ignore[index]
 
 
 def _nearby_recipe(path: Path) -> str:

@@ -9,7 +9,7 @@ import torch
 
 from riverrun.averaging import parse_profile
 from riverrun.data import Tokenizer
-from riverrun.errors import CheckpointError
+from riverrun.errors import CheckpointError, CorpusError
 from riverrun.models import Decoder
 from riverrun.runs import Checkpoint, Node
 from riverrun.train.plan import build_plan
@@ -44,6 +44,11 @@ def restore_readout(
     checkpoint = _checkpoint(node, step, note)
     recipe = recorded_recipe(node)
     corpus = open_sources(recipe.data)[0][0]
+    if corpus.tokenizer.hash != node.facts["data"]["tokenizer"]:
+        raise CorpusError(
+            f"corpus {corpus.directory}: its tokenizer is not the one that {node.path} was trained with; put that "
+            "corpus back"
+        )
     plan = build_plan(recipe, corpus.vocabulary)
     if name == "best":
         evaluated = [record for record in node.readouts() if record["step"] <= checkpoint.step]

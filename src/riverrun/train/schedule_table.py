@@ -43,7 +43,9 @@ def check_schedule_table(table: Mapping[str, Any], path: str) -> None:
     names = [field.name for field in fields(kind) if field.init]
     for key in table.keys() - {"kind"}:
         if key not in names:
-            raise SettingError(f"{path}.{key}: is no setting of the schedule {kind.kind!r}{nearest(key, names)}")
+            raise SettingError(
+                f"{path}.{key}: is no setting of the schedule {kind.kind!r}{nearest(key, names)}"
+            )
     _in_steps(table, path, lambda duration: int(duration.amount))
     if isinstance(table.get("base"), Mapping):
         check_schedule_table(table["base"], f"{path}.base")

@@ -18,6 +18,7 @@ from riverrun.data import Corpus, HeldOut, Segment, Stream, bundled_corpus, chec
 from riverrun.models import Decoder
 from riverrun.runs import Node, RunError
 from riverrun.train.engine import Engine, settle
+from riverrun.train.memory import check_memory
 from riverrun.train.optimizer import build_optimizers
 from riverrun.train.plan import Plan, build_plan
 from riverrun.train.recipe import Data, Recipe, differences, parse_recipe
@@ -52,15 +53,29 @@ def open_session(recipe: Recipe, node: Node, note: Note) -> Session:
     plan = build_plan(recipe, corpus.vocabulary)
     stream = Stream([Segment(0, sources)], plan.decoder.context, recipe.seed, plan.sizes)
     windows = held_out(corpus, "validation", plan.decoder.context, recipe.readouts.sequences)
-    if not node.exists:
-        node.create(_facts(recipe, stream))
+    check_memory(plan, engine)
     torch.manual_seed(recipe.seed)  # or two runs of one recipe would begin with different generators
     state = new_state(plan, engine)
-    checkpoint = node.latest_checkpoint(note)
+    if node.exists:
+        _go_back(state, node, stream, note)
+    else:
+        node.create(_facts(recipe, stream))
+    return Session(node, plan, engine, corpus, stream, windows, state)
+
+
+def _go_back(state: State, node: Node, stream: Stream, note: Note) -> None:
+    """To the latest good checkpoint, if there is one, provided that the data is the same."""
+
+    def warn(text: str) -> None:
+        node.event("warning", text=text)
+        note(text)
+
+    checkpoint = node.latest_checkpoint(warn)
+    consumed = checkpoint.manifest["samples"] if checkpoint else 0
+    # Nothing consumed yet would let any data pass, and the next resume would refuse it.
+    check_same_data(node.facts["data"], stream.fingerprint, max(consumed, 1))
     if checkpoint is not None:
         state.restore(checkpoint)
-    check_same_data(node.facts["data"], stream.fingerprint, plan.sizes.samples(state.step))
-    return Session(node, plan, engine, corpus, stream, windows, state)
 
 
 def new_state(plan: Plan, engine: Engine) -> State:

@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from riverrun.errors import SettingError
-from riverrun.runs import Node, Tree
+from riverrun.runs import Node, RunError, Tree
 from riverrun.runs.metrics import append_record
 from riverrun.train.journal import Journal
 from riverrun.train.loop import NonFiniteError, advance
@@ -59,13 +60,15 @@ def train(
     progress = progress or Quiet()
     _parse_until(until)  # before anything is written
     node = Tree(run).trunk
-    with node.locked(), StopSignals() as signals:
+    with _disk_errors_explained(node), node.locked(), StopSignals() as signals:
         session = open_session(recipe, node, progress.note)
         plan, state = session.plan, session.state
         stop = stopping_position(until, plan, state.step)
-        with _journal(session, stop, progress) as journal:
-            if state.step < stop:
+        if state.step < stop:
+            with _journal(session, stop, progress) as journal:
                 advance(session, stop, signals, journal)
+        else:
+            progress.note(f"the run is at step {state.step:,} already; name a later --until to train on")
         if signals.received is None:
             _read_out_on_top(session)
         return Outcome(node, plan, state.step, signals.exit_code)
@@ -76,10 +79,11 @@ def stopping_position(until: Duration | str | None, plan: Plan, step: int) -> fl
     duration, following = _parse_until(until)
     if duration is None:
         return math.inf
-    multiple = 1
-    while following and plan.step_at(Duration(duration.amount * multiple, duration.unit)) <= step:
-        multiple += 1
-    return plan.step_at(Duration(duration.amount * multiple, duration.unit))
+    if following:
+        done = Fraction(step if duration.unit == "steps" else plan.tokens(step))
+        multiples = done / (duration.amount * (plan.tokens_per_x if duration.unit == "x" else 1))
+        duration = Duration(duration.amount * (math.floor(multiples) + 1), duration.unit)
+    return plan.step_at(duration)
 
 
 def _parse_until(until: Duration | str | None) -> tuple[Duration | None, bool]:
@@ -95,6 +99,19 @@ def _parse_until(until: Duration | str | None) -> tuple[Duration | None, bool]:
     if following and not duration.amount:
         raise SettingError(f'--until: got "{until}"; the next multiple of nothing is nowhere')
     return duration, following
+
+
+@contextmanager
+def _disk_errors_explained(node: Node) -> Iterator[None]:
+    """A disk that is full or broken is the user's to mend, and what is saved is as it was."""
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or node.path
+        raise RunError(
+            f"{where}: {error.strerror or error}; make room or mend it, and the same command goes on from the last "
+            "checkpoint"
+        ) from error
 
 
 @contextmanager

@@ -1,0 +1,83 @@
+"""What a plan needs in memory, and whether the machine has it."""
+
+from __future__ import annotations
+
+import os
+import resource
+from dataclasses import dataclass
+
+import torch
+
+from riverrun.errors import SettingError
+from riverrun.models import count_parameters
+from riverrun.train.engine import Engine
+from riverrun.train.plan import Plan
+from riverrun.units import short_bytes
+
+_FP32 = 4
+_TOKEN = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Bytes. `batch` is the least a backward pass takes: the global batch's tokens, one microbatch's logits."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    tracks: int
+    batch: int
+
+    @property
+    def state(self) -> int:
+        """Weights, gradients, optimizer and averages."""
+        return self.weights + self.gradients + self.optimizer + self.tracks
+
+    @property
+    def checkpoint(self) -> int:
+        """Tensors of a checkpoint."""
+        return self.weights + self.optimizer + self.tracks
+
+
+def memory_of(plan: Plan) -> Memory:
+    """The memory of a plan: everything is held in fp32, two moments a parameter with AdamW, one with Muon."""
+    counts = count_parameters(plan.decoder)
+    weights = counts.total * _FP32
+    one_moment = counts.matrices if plan.recipe.optimizer.name == "muon" else 0
+    sequences = max(count for _, count in plan.sizes.stages)
+    logits = plan.decoder.context * plan.decoder.rows * _FP32
+    return Memory(
+        weights=weights,
+        gradients=weights,
+        optimizer=(2 * counts.total - one_moment) * _FP32,
+        tracks=len(plan.recipe.averaging.tracks) * weights,
+        batch=sequences * (plan.decoder.context + 1) * _TOKEN
+        + min(sequences, plan.recipe.batch.microbatch or sequences) * logits,
+    )
+
+
+def check_memory(plan: Plan, engine: Engine) -> None:
+    """`SettingError` for a plan that cannot fit, before anything is allocated or written.
+
+    Activations are not counted, so a plan that passes may still be too large.
+    """
+    memory, available = memory_of(plan), available_bytes(engine)
+    if memory.state > available:
+        raise SettingError(
+            f"model: its weights, gradients, optimizer and averages take {short_bytes(memory.state)}, and there are "
+            f"{short_bytes(available)}; lower model.layers or model.width"
+        )
+    if memory.state + memory.batch > available:
+        raise SettingError(
+            f"batch: its tokens and logits take {short_bytes(memory.batch)}, and there are {short_bytes(available)}; "
+            "set batch.microbatch, or lower batch.sequences"
+        )
+
+
+def available_bytes(engine: Engine) -> int:
+    """Memory of the device, or of the machine as far as this process may use it."""
+    if engine.device.type == "cuda":
+        return torch.cuda.get_device_properties(engine.device).total_memory
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return physical if limit == resource.RLIM_INFINITY else min(physical, limit)
