@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from riverrun.models.attention import causal_attention
+from riverrun.models.attention import causal_attention, rotary_tables
 from riverrun.models.config import DecoderConfig
 from riverrun.models.rms_norm import rms_norm
 
@@ -50,10 +50,6 @@ class Decoder(nn.Module):
                 f"tokens: got {length} positions; the context holds at most {self.config.context}."
             )
         cosine, sine = self.cosine[:length], self.sine[:length]
-        if tokens.device.type == "cpu":
-            # A CPU multiplies by tables written out for every query and key head faster than it repeats one.
-            turned = self.config.heads + self.config.key_value_heads
-            cosine, sine = cosine.repeat(1, turned, 1), sine.repeat(1, turned, 1)
         stream = F.embedding(tokens, self.embedding.weight)
         for block in self.blocks:
             stream = block(stream, cosine, sine)
@@ -186,10 +182,7 @@ class Attention(nn.Module):
             normed = torch.cat((self.query_norm(query), self.key_norm(key), value), dim=-1)
             projected = normed.to(projected.dtype)
         by_head = projected.view(batch, length, heads + 2 * shared, features)
-        # Split, not sliced: the gradient of a split is one concatenation.
-        turning, value = by_head.split([heads + shared, shared], dim=2)
-        query, key = rotate(turning, cosine, sine).split([heads, shared], dim=2)
-        mixed = causal_attention(query, key, value, self.config.attention)
+        mixed = causal_attention(by_head, heads, cosine, sine, self.config.attention)
         output: Tensor = self.output(mixed.reshape(batch, length, width))
         return output
 
@@ -222,21 +215,3 @@ class GELU(nn.Module):
         """[B, T, width] to the same."""
         output: Tensor = self.down(F.gelu(self.up(x)))
         return output
-
-
-def rotary_tables(config: DecoderConfig) -> tuple[Tensor, Tensor]:
-    """Cosines and signed sines of RoPE (Su et al. 2021), both [context, 1, D].
-
-    Features i and i + D/2 are a pair, turned by position * theta ** (-2i / D), as in Hugging Face's Llama.
-    """
-    half = config.head_width // 2
-    frequencies = config.rope_theta ** (-torch.arange(half, dtype=torch.float64) / half)
-    angles = torch.outer(torch.arange(config.context, dtype=torch.float64), frequencies).unsqueeze(1)
-    cosine, sine = angles.cos(), angles.sin()
-    return torch.cat((cosine, cosine), dim=-1).float(), torch.cat((-sine, sine), dim=-1).float()
-
-
-def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Turn each feature pair of x [B, T, H + K, D] by its position's angle, with `rotary_tables`."""
-    # Rolling by half puts each feature's partner in its place; the sign of the exchange is in the sines.
-    return torch.addcmul(x * cosine.to(x.dtype), x.roll(x.shape[-1] // 2, dims=-1), sine.to(x.dtype))
