@@ -10,8 +10,10 @@ With bf16 parameters the averages of AveragedModel are bf16 too: less traffic, b
 """
 
 import argparse
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -19,6 +21,13 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from riverrun.averaging import HalfLife, Track
+from riverrun.runs import Tree
+from riverrun.train import Quiet, load_recipe, open_session
+from riverrun.train.journal import Journal
+from riverrun.train.loop import advance
+from riverrun.train.signals import StopSignals
+
+QUICKSTART = Path(__file__).parents[1] / "recipes" / "quickstart.toml"
 
 SIZES = {"0.15M": (64, 176, 3, 256), "3M": (256, 704, 3, 2048), "100M": (1024, 2816, 7, 10_000)}
 """Width, MLP width, layers and vocabulary of llama-like decoders."""
@@ -79,8 +88,35 @@ def measure(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, li
     return seconds
 
 
+def share_of_a_step(rounds: int, steps: int = 40) -> list[float]:
+    """For each round, the share of the quickstart's training time that its two tracks take, updated every step."""
+    silent = Quiet()
+    recipe = load_recipe(QUICKSTART, ["readouts.first=99x", "checkpoints.first=99x", "checkpoints.every=99x"])
+    with tempfile.TemporaryDirectory() as folder:
+        node = Tree(Path(folder)).trunk
+        with node.locked():
+            session = open_session(recipe, node, silent.note)
+            state, journal = session.state, Journal(session, silent)
+            update, spent = state.update_tracks, [0.0]
+
+            def timed_update() -> None:
+                start = time.perf_counter()
+                update()
+                spent[0] += time.perf_counter() - start
+
+            state.update_tracks = timed_update  # type: ignore[method-assign]
+            advance(session, steps, StopSignals(), journal)
+            shares = []
+            for _ in range(rounds):
+                spent[0], start = 0.0, time.perf_counter()
+                advance(session, state.step + steps, StopSignals(), journal)
+                shares.append(spent[0] / (time.perf_counter() - start))
+            journal.close()
+    return shares
+
+
 def main() -> None:
-    """Print one table per size and dtype."""
+    """Print one table per size and dtype, and the share of a real step."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--threads", type=int, default=1)
     arguments.add_argument("--rounds", type=int, default=15)
@@ -99,6 +135,8 @@ def main() -> None:
             for name, times in seconds.items():
                 ratio = median(t / floor for t, floor in zip(times, floors, strict=True))
                 print(f"  {name:<34} {median(times) * 1e6:12,.1f} us {ratio:8.2f} x floor")
+    shares = share_of_a_step(options.rounds)
+    print(f"\nTwo tracks updated every step take {median(shares):.2%} of the quickstart's training time")
 
 
 if __name__ == "__main__":

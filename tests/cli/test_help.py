@@ -55,3 +55,9 @@ def test_the_module_and_the_shipped_names_agree(process):
     assert ended.code == 0
     for verb in VERBS[1:9]:
         assert verb[0] in ended.out
+
+
+def test_the_version_is_the_package_s(riverrun):
+    from riverrun import __version__
+
+    assert riverrun("--version").out == f"riverrun {__version__}\n"

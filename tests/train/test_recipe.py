@@ -65,7 +65,7 @@ BAD = {
     "heads that do not divide": ("model.heads=3", r"model.heads: got 3"),
     "a ratio that does not grow": (
         "readouts.ratio=1.0",
-        r"readouts.ratio: got 1.0; input should be greater than 1",
+        r"readouts.ratio: got 1.0; input should be greater than or equal to 1.01",
     ),
     "an unknown optimizer": (
         "optimizer.name=sgd",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import tyro
 
+from riverrun import __version__
 from riverrun.cli.audit import audit
 from riverrun.cli.data import ingest, inspect
 from riverrun.cli.doctor import doctor
@@ -25,6 +26,10 @@ _ABOUT = "Pretrain language models without fixing the end in advance."
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when all went well, 2 for what the user can mend, else the verb's own code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if list(arguments) == ["--version"]:
+        print(f"riverrun {__version__}")
+        return 0
     app = tyro.extras.SubcommandApp()
     for verb in (train, generate, tree, export, plan, audit, doctor):
         app.command(verb)

@@ -29,7 +29,7 @@ Count = Annotated[int, Field(ge=1, le=2**31)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Ratio = Annotated[float, Field(gt=1, le=1e6)]
+Ratio = Annotated[float, Field(ge=1.01, le=1e6)]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 
@@ -218,7 +218,7 @@ def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SettingError(f"{path}: there is no such recipe{_nearby_recipe(path)}") from None
+        raise SettingError(f"{path}: there is no such recipe") from None
     except IsADirectoryError:
         raise SettingError(f"{path}: is a directory; a recipe is a TOML file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -312,11 +312,6 @@ def _path_within(table: Any, location: tuple[int | str, ...]) -> Iterator[str]:
             yield str(part)
             known = part in table if isinstance(table, dict) else True
             table = table[part] if known else None  # type: ignore[index]
-
-
-def _nearby_recipe(path: Path) -> str:
-    known = sorted(str(other) for other in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-    return nearest(str(path), known) if known else ""
 
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
