@@ -9,6 +9,7 @@ rng.<device>                  torch's global generators (nothing in riverrun dra
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ class State:
     step: int = 0
     skipped: int = 0
 
-    @property
+    @cached_property
     def parameters(self) -> list[Tensor]:
         """The live weights, in the order of `model.named_parameters()`."""
         return list(self.model.parameters())
