@@ -95,14 +95,6 @@ class Ended:
         return self.err.rstrip("\n").removeprefix("riverrun: ")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """The working directory: empty but for tiny.toml."""

@@ -6,13 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
 
 from riverrun.data import Corpus, ingest
-
-# A test must not fail because the machine is busy.
-settings.register_profile("patient", deadline=None)
-settings.load_profile("patient")
 
 WORDS = [
     "the",

@@ -6,14 +6,6 @@ import torch
 from riverrun.models import DecoderConfig
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    previous = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(previous)
-
-
 @pytest.fixture
 def tiny():
     """Make a small decoder's configuration, with fields of the caller's choice."""

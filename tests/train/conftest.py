@@ -18,14 +18,6 @@ TINY = {
 }
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def tiny_recipe():
     """A function of overrides ("optimizer.name=muon", ...) that gives a recipe of a few thousand parameters."""
