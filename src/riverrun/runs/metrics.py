@@ -1,0 +1,90 @@
+"""The record of a node: `metrics.jsonl`, one JSON object a line, in the order of the steps.
+
+It is part of the trajectory: two runs that took the same steps have the same bytes here, so nothing that
+depends on the clock or the machine goes in (that is what `events.jsonl` is for). A resume cuts the record back
+to the checkpoint's position before it appends.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping
+from io import RawIOBase
+from pathlib import Path
+from typing import Any
+
+Record = dict[str, Any]
+
+
+def read_records(path: Path) -> list[Record]:
+    """All complete lines of a record, oldest first; a torn last line, as a kill leaves it, is left out."""
+    return [record for _, record in _complete_lines(path)]
+
+
+class MetricsLog:
+    """Appends to a record that starts out cut back to `step`."""
+
+    def __init__(self, path: Path, step: int):
+        keep = 0
+        for end, record in _complete_lines(path):
+            if record["step"] > step:
+                break
+            keep = end
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115  closed by close()
+        self._file.truncate(keep)
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """Write one line; it survives a kill of this process from here on."""
+        _write_line(self._file, record)
+
+    def sync(self) -> None:
+        """Make the record survive a power loss; done before each checkpoint, so none is ahead of its record."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def append_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Add one line to a record that is written now and then."""
+    with open(path, "ab", buffering=0) as file:
+        _write_line(file, record)
+
+
+def to_json(content: Any) -> str:
+    """One line of JSON. It has no infinity and no NaN, so a number that is not finite is null."""
+    return json.dumps(_finite(content), ensure_ascii=False, allow_nan=False)
+
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def _write_line(file: RawIOBase, record: Mapping[str, Any]) -> None:
+    rest = to_json(record).encode() + b"\n"
+    while rest:  # a disk that fills up takes a part of the line first, and then raises
+        rest = rest[file.write(rest) or 0 :]
+
+
+def _complete_lines(path: Path) -> Iterator[tuple[int, Record]]:
+    """(byte offset behind the line, its object) for each whole line; stops at the first that is torn."""
+    if not path.exists():
+        return
+    end = 0
+    with open(path, "rb") as file:
+        for line in file:
+            end += len(line)
+            if not line.endswith(b"\n"):
+                return
+            try:
+                record = json.loads(line)
+            except ValueError:
+                return
+            yield end, record

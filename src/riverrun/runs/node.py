@@ -1,0 +1,152 @@
+"""A node: one run on disk, from where it forked to where it stands.
+
+trunk/
+  node.json          written once: id, parent, recipe, data fingerprint, versions
+  metrics.jsonl      the record of the trajectory (see `metrics`)
+  evaluations.jsonl  readouts asked for on top, at positions the recipe does not name
+  events.jsonl       what happened when: starts, stops, throughput
+  checkpoints/00012500/
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from riverrun.errors import CheckpointError, RiverrunError
+from riverrun.runs.checkpoint import Checkpoint, list_checkpoints
+from riverrun.runs.metrics import Record, append_record, read_records
+from riverrun.publish import publish_file, remove_unpublished
+
+FORMAT = 1
+
+
+class RunError(RiverrunError):
+    """A run directory is missing, in use, or not what the command needs."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """The folder of one run."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        """Name of the node in its tree: "trunk", or the branch's folder name."""
+        return self.path.name
+
+    @property
+    def exists(self) -> bool:
+        """Whether the node was created; a folder that holds other things is not a node."""
+        return (self.path / "node.json").is_file()
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What node.json says: recipe, parent, data fingerprint, versions."""
+        try:
+            facts: dict[str, Any] = json.loads((self.path / "node.json").read_bytes())
+        except (OSError, ValueError) as error:
+            raise RunError(f"{self.path}: node.json cannot be read ({error})") from None
+        found = facts.get("format") if isinstance(facts, dict) else None
+        if found != FORMAT:
+            raise RunError(f"{self.path}: node.json has format {found}; this version reads {FORMAT}")
+        return facts
+
+    def create(self, facts: Mapping[str, Any]) -> None:
+        """Write node.json; a folder with foreign contents is refused."""
+        leftovers = [item.name for item in self.path.iterdir() if not item.name.startswith(".")]
+        if leftovers:
+            raise RunError(
+                f"{self.path}: holds {leftovers[0]!r} but no node.json, so it is no run of riverrun; "
+                "name another directory with --run"
+            )
+        content = json.dumps({"format": FORMAT, "id": self.id, **facts}, indent=1) + "\n"
+        publish_file(self.path / "node.json", content.encode())
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """Where the checkpoints lie."""
+        return self.path / "checkpoints"
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """All checkpoints by position, unread."""
+        return list_checkpoints(self.checkpoint_folder)
+
+    def latest_checkpoint(self, warn: Callable[[str], None]) -> Checkpoint | None:
+        """The newest checkpoint that verifies; each damaged one on the way is named through `warn`.
+
+        None where none was ever saved. Where all are damaged, `CheckpointError`: to begin anew is the owner's choice.
+        """
+        checkpoints = self.checkpoints()
+        for checkpoint in reversed(checkpoints):
+            try:
+                checkpoint.verify()
+            except CheckpointError as error:
+                warn(f"{error}; trying the checkpoint before it")
+            else:
+                return checkpoint
+        if checkpoints:
+            raise CheckpointError(
+                f"{self.path}: all {len(checkpoints)} checkpoints are damaged; put a copy of one back, or remove "
+                f"{self.checkpoint_folder} to begin anew"
+            )
+        return None
+
+    @property
+    def metrics_path(self) -> Path:
+        """The record of the trajectory."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def evaluations_path(self) -> Path:
+        """The record of readouts asked for on top."""
+        return self.path / "evaluations.jsonl"
+
+    def readouts(self) -> list[Record]:
+        """One record per evaluated position, by step, those asked for on top included; null is NaN again."""
+        recorded = [*read_records(self.evaluations_path), *read_records(self.metrics_path)]
+        evaluated = {record["step"]: record for record in recorded if "loss/raw" in record}
+        return [
+            {key: math.nan if value is None else value for key, value in evaluated[step].items()}
+            for step in sorted(evaluated)
+        ]
+
+    def event(self, event: str, **facts: Any) -> None:
+        """Note what happened, with the time."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        append_record(self.path / "events.jsonl", {"time": now, "event": event, **facts})
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only writer; the system lets go of the lock when the process ends, however it ends."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = open(self.path / ".lock", "a")  # noqa: SIM115  closed below
+        except OSError as error:
+            raise RunError(
+                f"{self.path}: cannot be written ({error.strerror}); name another with --run"
+            ) from None
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(
+                    f"{self.path}: another process is training here; wait for it or stop it"
+                ) from None
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            remove_unpublished(self.path)
+            if self.checkpoint_folder.is_dir():
+                remove_unpublished(self.checkpoint_folder)
+            yield

@@ -1,0 +1,35 @@
+import json
+
+from riverrun.runs.metrics import MetricsLog, append_record, read_records
+
+
+def written(path, steps):
+    for step in steps:
+        append_record(path, {"step": step, "loss/train": 1.0 / step})
+
+
+def test_a_resume_cuts_the_record_back_to_the_checkpoint(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    written(path, [10, 20, 30, 40])
+    log = MetricsLog(path, step=25)
+    log.append({"step": 30, "loss/train": 0.5})
+    log.close()
+    assert [(r["step"], r["loss/train"]) for r in read_records(path)] == [(10, 0.1), (20, 0.05), (30, 0.5)]
+
+
+def test_a_torn_line_is_left_out_and_overwritten(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    written(path, [10, 20])
+    with path.open("a") as file:
+        file.write('{"step": 30, "loss')
+    assert [r["step"] for r in read_records(path)] == [10, 20]
+    log = MetricsLog(path, step=30)
+    log.append({"step": 40})
+    log.close()
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [10, 20, 40]
+
+
+def test_floats_survive_exactly(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    append_record(path, {"step": 1, "loss/train": 0.1 + 0.2})
+    assert read_records(path)[0]["loss/train"] == 0.1 + 0.2
