@@ -11,18 +11,20 @@ $(BIN)/python:
 
 # The library alone: enough to train.
 $(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/pip install --quiet -c constraints.txt -e .
+	@echo "Setting up .venv: torch and a few small packages, once."
+	@$(BIN)/pip install --quiet -c constraints.txt -e .
 	@touch $@
 
 # And what tests, checks and benchmarks need.
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
+	@echo "Setting up .venv for development: tests, checks and benchmarks, once."
+	@$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.base
 
 setup: $(VENV)/.dev
 
 quickstart: $(VENV)/.base
-	$(BIN)/riverrun train recipes/quickstart.toml --run runs/quickstart --until "next 1x"
+	@$(BIN)/riverrun train recipes/quickstart.toml --run runs/quickstart --until "next 1x"
 
 test: $(VENV)/.dev
 	$(BIN)/pytest -m "not slow"

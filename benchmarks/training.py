@@ -121,7 +121,14 @@ def serve_riverrun(connection: Connection, shape: Shape, threads: int) -> None:
 def serve_hugging_face(connection: Connection, shape: Shape, threads: int, arm: str) -> None:
     """The same for Hugging Face Trainer: its own loop, stopped between rounds by a callback."""
     os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1"}
-    from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
+    from transformers import (
+        LlamaConfig,
+        LlamaForCausalLM,
+        PrinterCallback,
+        Trainer,
+        TrainerCallback,
+        TrainingArguments,
+    )
 
     torch.set_num_threads(threads)
     settings, attention, matmul, _ = HUGGING_FACE[arm]
@@ -181,7 +188,7 @@ def serve_hugging_face(connection: Connection, shape: Shape, threads: int, arm: 
             **settings,
         )
         # The cheapest data there can be: rows of one tensor, a batch gathered by one index.
-        Trainer(
+        trainer = Trainer(
             model=model,
             args=arguments,
             train_dataset=list(range(shape.sequences * 1000)),
@@ -189,7 +196,9 @@ def serve_hugging_face(connection: Connection, shape: Shape, threads: int, arm: 
                 name: tokens[torch.tensor(rows) % shape.sequences] for name in ("input_ids", "labels")
             },
             callbacks=[Rounds()],
-        ).train()
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
 
 
 def random_tokens(shape: Shape) -> torch.Tensor:

@@ -180,3 +180,9 @@ def test_damaged_and_pickled_weights_are_refused(saved):
 def test_a_directory_without_a_model_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"config\.json: cannot be read"):
         load_pretrained(tmp_path)
+
+
+def test_a_config_that_is_no_object_is_refused(saved):
+    (saved / "config.json").write_text("[1, 2]")
+    with pytest.raises(CheckpointError, match=r"config\.json: cannot be read"):
+        load_config(saved)

@@ -105,8 +105,8 @@ def load_config(directory: str | Path) -> DecoderConfig:
     """
     path = Path(directory) / "config.json"
     try:
-        fields = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        fields = dict(json.loads(path.read_text()))
+    except (OSError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read as a model's configuration ({error}).") from error
     kind = fields.pop("model_type", None)
     try:
