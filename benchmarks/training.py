@@ -16,23 +16,20 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from riverrun.models import (
-    Decoder,
-    DecoderConfig,
-    arithmetic,
-    count_parameters,
-    keep_freed_memory,
-    parameter_kind,
-    resolve_precision,
-    training_flops_per_token,
-)
+from riverrun.data import BatchSizes, Segment, Stream, bundled_corpus
+from riverrun.models import DecoderConfig, count_parameters, training_flops_per_token
+from riverrun.runs import Tree
+from riverrun.train import Quiet, Session, open_session, parse_recipe
+from riverrun.train.journal import Journal
+from riverrun.train.loop import advance
+from riverrun.train.signals import StopSignals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +59,7 @@ SHAPES = (
     Shape(
         name="3M, T=256",
         config=DecoderConfig(
-            family="llama", layers=4, width=256, heads=4, context=256, vocabulary=512, tied=True
+            family="llama", layers=4, width=256, heads=4, context=256, vocabulary=257, tied=True
         ),
         sequences=16,
         steps=4,
@@ -70,7 +67,7 @@ SHAPES = (
     Shape(
         name="3M, T=1024",
         config=DecoderConfig(
-            family="llama", layers=4, width=256, heads=4, context=1024, vocabulary=512, tied=True
+            family="llama", layers=4, width=256, heads=4, context=1024, vocabulary=257, tied=True
         ),
         sequences=4,
         steps=3,
@@ -85,37 +82,36 @@ HUGGING_FACE = {
 }
 
 
-def riverrun_step(shape: Shape, tokens: torch.Tensor) -> Callable[[], None]:
-    """One training step of riverrun, as a function to call again and again. tokens: [sequences, T + 1]."""
-    keep_freed_memory()
-    model = Decoder(shape.config)
-    kinds: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
-    for name, parameter in model.named_parameters():
-        kinds[parameter_kind(name) == "norm"].append(parameter)
-    groups = [{"params": kinds[False], "weight_decay": 0.1}, {"params": kinds[True], "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), fused=True)
-    parameters = list(model.parameters())
-    precision = resolve_precision("auto", "cpu")
-
-    def step() -> None:
-        with arithmetic(precision, "cpu"):
-            model.loss(tokens[:, :-1], tokens[:, 1:]).backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    return step
+def riverrun_session(shape: Shape, folder: Path, threads: int) -> Session:
+    """riverrun's own trainer at a shape, on the bundled text; no averages, which Trainer has not either."""
+    model = {k: v for k, v in shape.config.to_dict().items() if k != "vocabulary" and v is not None}
+    recipe = parse_recipe(
+        {
+            "model": model,
+            "batch": {"sequences": shape.sequences},
+            "optimizer": {"peak_lr": 1e-3},
+            "schedule": {"kind": "constant"},
+            "averaging": {"tracks": []},
+            "readouts": {"first": "1T tokens"},
+            "checkpoints": {"first": "1T tokens", "every": "1T tokens"},
+            "engine": {"device": "cpu", "threads": threads},
+        }
+    )
+    node = Tree(folder).trunk
+    node.path.mkdir()
+    return open_session(recipe, node, print)
 
 
 def serve_riverrun(connection: Connection, shape: Shape, threads: int) -> None:
-    """A process that runs as many riverrun steps as asked, and answers with the seconds they took."""
-    torch.set_num_threads(threads)
-    step = riverrun_step(shape, random_tokens(shape))
-    while steps := connection.recv():
-        started = time.perf_counter()
-        for _ in range(steps):
-            step()
-        connection.send(time.perf_counter() - started)
+    """A process that runs as many steps of riverrun's loop as asked, and answers with the seconds they took."""
+    with tempfile.TemporaryDirectory() as folder:
+        session = riverrun_session(shape, Path(folder), threads)
+        journal, signals = Journal(session, Quiet()), StopSignals()
+        while steps := connection.recv():
+            started = time.perf_counter()
+            advance(session, session.state.step + steps, signals, journal)
+            connection.send(time.perf_counter() - started)
+        journal.close()
 
 
 def serve_hugging_face(connection: Connection, shape: Shape, threads: int, arm: str) -> None:
@@ -148,7 +144,7 @@ def serve_hugging_face(connection: Connection, shape: Shape, threads: int, arm: 
             attn_implementation=attention,
         )
     )
-    tokens = random_tokens(shape)[:, :-1].contiguous()
+    tokens = real_tokens(shape)
 
     class Rounds(TrainerCallback):
         """Wait for a number of steps to run; after them, answer with the seconds."""
@@ -187,26 +183,24 @@ def serve_hugging_face(connection: Connection, shape: Shape, threads: int, arm: 
             disable_tqdm=True,
             **settings,
         )
-        # The cheapest data there can be: rows of one tensor, a batch gathered by one index.
+        # The cheapest way to a batch: rows of one tensor, gathered by one index.
         trainer = Trainer(
             model=model,
             args=arguments,
-            train_dataset=list(range(shape.sequences * 1000)),
-            data_collator=lambda rows: {
-                name: tokens[torch.tensor(rows) % shape.sequences] for name in ("input_ids", "labels")
-            },
+            train_dataset=list(range(len(tokens))),
+            data_collator=lambda rows: {name: tokens[torch.tensor(rows)] for name in ("input_ids", "labels")},
             callbacks=[Rounds()],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train()
 
 
-def random_tokens(shape: Shape) -> torch.Tensor:
-    """The batch that every arm trains on, [sequences, T + 1]."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(
-        shape.config.vocabulary, (shape.sequences, shape.config.context + 1), generator=generator
+def real_tokens(shape: Shape) -> torch.Tensor:
+    """The first hundred batches of riverrun's stream, [samples, T]."""
+    stream = Stream(
+        [Segment(0, ((bundled_corpus(), 1.0),))], shape.config.context, 0, BatchSizes(shape.sequences)
     )
+    return torch.from_numpy(stream.tokens(range(100 * shape.sequences)))[:, :-1].contiguous()
 
 
 def gemm_gflops(size: int = 2048) -> float:

@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from riverrun.errors import CheckpointError, RiverrunError
+from riverrun.publish import publish_file, remove_unpublished
 from riverrun.runs.checkpoint import Checkpoint, list_checkpoints
 from riverrun.runs.metrics import Record, append_record, read_records
-from riverrun.publish import publish_file, remove_unpublished
 
 FORMAT = 1
 

@@ -6,8 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from riverrun.runs.checkpoint import list_checkpoints
 from riverrun.publish import UNFINISHED
+from riverrun.runs.checkpoint import list_checkpoints
 
 
 def prune(folder: Path, is_fork_point: Callable[[int], bool], latest: int) -> list[int]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
+from torch import Tensor
 
 from riverrun.data import Batch
 from riverrun.errors import RiverrunError
@@ -62,9 +64,19 @@ def backward(session: Session, batch: Batch) -> tuple[float, float]:
             loss = state.model.loss(part[:, :-1], part[:, 1:], reduction="sum") / targets
             loss.backward()
             total += loss.detach()
-    limit = settings.optimizer.clip or math.inf
-    gradient_norm = torch.nn.utils.clip_grad_norm_(state.parameters, limit, foreach=True)
-    return total.item(), gradient_norm.item()
+    return total.item(), clip_gradients(state.parameters, settings.optimizer.clip)
+
+
+def clip_gradients(parameters: Iterable[Tensor], limit: float) -> float:
+    """Scale all gradients so that their global norm is at most `limit` (0: no limit); the norm before.
+
+    Unlike `torch.nn.utils.clip_grad_norm_` it leaves gradients within the limit unread a second time.
+    """
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))).item()
+    if limit and norm > limit:
+        torch._foreach_mul_(gradients, limit / norm)
+    return norm
 
 
 def _describe(session: Session, step: int, batch: Batch, loss: float, gradient_norm: float) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 from riverrun.data import BatchSizes
@@ -16,6 +17,7 @@ from riverrun.schedules import Constant, Schedule
 from riverrun.train.grid import GeometricGrid
 from riverrun.train.recipe import Batch, Recipe
 from riverrun.train.schedule_table import resolve_schedule
+from riverrun.train.tabulated import Tabulated
 from riverrun.units import TOKENS_PER_PARAMETER, Duration
 
 Built = TypeVar("Built")
@@ -37,11 +39,19 @@ class Plan:
 
     def lr(self, step: int) -> float:
         """Learning rate of the `step`-th update."""
-        return self.recipe.optimizer.peak_lr * self.schedule(step)
+        return self.recipe.optimizer.peak_lr * self._multiplier(step)
 
     def weight_decay(self, step: int) -> float:
         """Weight decay of the `step`-th update (AdamW multiplies it by the learning rate)."""
-        return self.recipe.optimizer.weight_decay * self.weight_decay_schedule(step)
+        return self.recipe.optimizer.weight_decay * self._weight_decay_multiplier(step)
+
+    @cached_property
+    def _multiplier(self) -> Tabulated:
+        return Tabulated(self.schedule)
+
+    @cached_property
+    def _weight_decay_multiplier(self) -> Tabulated:
+        return Tabulated(self.weight_decay_schedule)
 
     def tokens(self, step: int) -> int:
         """Tokens trained on when `step` updates are done."""
