@@ -10,14 +10,19 @@ def test_a_folder_with_other_things_in_it_is_refused(tmp_path):
     node = Node(tmp_path / "trunk")
     with node.locked():
         (node.path / "thesis.tex").write_text("years of work")
-        with pytest.raises(RunError, match="thesis.tex"):
+        with pytest.raises(RunError, match=r"thesis\.tex"):
             node.create({})
     assert (node.path / "thesis.tex").exists()
 
 
 def test_a_node_has_one_writer(tmp_path):
     node = Node(tmp_path / "trunk")
-    other = f"from pathlib import Path; from riverrun.runs import Node\nwith Node(Path({str(node.path)!r})).locked(): pass"
+    other = f"""
+from pathlib import Path
+from riverrun.runs import Node
+with Node(Path({str(node.path)!r})).locked():
+    pass
+"""
     with node.locked():
         refused = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True)
         assert "another process is training here" in refused.stderr

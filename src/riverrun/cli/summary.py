@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import shlex
+import shutil
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -42,21 +45,29 @@ def print_summary(console: Console, outcome: Outcome, recipe: Path, overrides: I
     if readouts:
         _print_whole(console, readout_table(readouts, outcome.plan.tokens_per_x))
         console.print(f"\n{_sentence(readouts[-1])}\n")
-        if math.isfinite(
-            readouts[-1][f"loss/{best_readout(readouts[-1])}"]
-        ):  # else there is nothing to draw from
+        # Weights that score no number write no text.
+        if math.isfinite(readouts[-1][f"loss/{best_readout(readouts[-1])}"]):
             _print_sample(console, outcome)
     console.print(f"Saved in {run}: {_contents(outcome)}.", soft_wrap=True, markup=False)
     if outcome.exit_code:
         console.print(f"Interrupted at step {outcome.step:,}; the same command goes on from there.")
         return
     console.print("Next, write with the best model, or go on to a longer budget; nothing so far will change:")
-    write = ["riverrun", "generate", str(run), "--prompt", "The state of the union is"]
+    program = _program()
+    write = [program, "generate", str(run), "--prompt", "The state of the union is"]
     option = [] if run == Path("runs") / recipe.stem else ["--run", str(run)]
     settings = [word for override in overrides for word in ("--set", override)]
-    go_on = ["riverrun", "train", str(recipe), *option, *settings, "--until", _twice(outcome)]
+    go_on = [program, "train", str(recipe), *option, *settings, "--until", _twice(outcome)]
     for command in (write, go_on):
         console.print(f"  {shlex.join(command)}", soft_wrap=True, markup=False)
+
+
+def _program() -> str:
+    """How to call riverrun again: by name where the shell finds it, else by the path it was called by."""
+    called = Path(sys.argv[0])
+    if called.name != "riverrun" or shutil.which("riverrun"):
+        return "riverrun"
+    return os.path.relpath(called)
 
 
 def _twice(outcome: Outcome) -> str:
