@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 .PHONY: setup quickstart test test-slow lint types bench clean
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "riverrun needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "riverrun needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	@$(PYTHON) -m venv $(VENV)
 
 # The library alone: enough to train.
 $(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
