@@ -76,8 +76,9 @@ def test_a_run_without_a_checkpoint_has_nothing_to_write_with(riverrun, run):
 
 @pytest.fixture
 def writing(run):
-    """A process that writes for a long time, after its first words came."""
-    command = [sys.executable, "-m", "riverrun", "generate", "run", "--tokens", "10000000"]
+    """A process that writes for a long time, after its first words came: the likeliest token is no end of text."""
+    endless = ("--tokens", "10000000", "--temperature", "0")
+    command = [sys.executable, "-m", "riverrun", "generate", "run", *endless]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.read(20)
         yield process
