@@ -3,20 +3,21 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup quickstart test test-slow lint types bench clean
+.PHONY: setup quickstart test lint types bench clean
 
-$(BIN)/python:
+# pip comes last into a virtual environment: where it is missing, the last attempt broke off.
+$(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "riverrun needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	@$(PYTHON) -m venv $(VENV)
 
 # The library alone: enough to train.
-$(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.base: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Setting up .venv: torch and a few small packages, once."
 	@$(BIN)/pip install --quiet -c constraints.txt -e .
 	@touch $@
 
 # And what tests, checks and benchmarks need.
-$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Setting up .venv for development: tests, checks and benchmarks, once."
 	@$(BIN)/pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@ $(VENV)/.base
@@ -27,10 +28,7 @@ quickstart: $(VENV)/.base
 	@$(BIN)/riverrun train recipes/quickstart.toml --run runs/quickstart --until "next 1x"
 
 test: $(VENV)/.dev
-	$(BIN)/pytest -m "not slow"
-
-test-slow: $(VENV)/.dev
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

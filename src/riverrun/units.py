@@ -52,11 +52,6 @@ class Duration:
             raise SettingError(f"got {text!r}; more than 2^62 of anything cannot be counted here")
         return cls(amount, unit)
 
-    @classmethod
-    def steps(cls, count: int) -> Duration:
-        """`count` updates."""
-        return cls(Fraction(count), "steps")
-
     def tokens(self, tokens_per_x: int) -> int:
         """Tokens of a duration in tokens or x, rounded up. A duration in steps has none without a batch size."""
         if self.unit == "steps":

@@ -3,6 +3,8 @@
 import json
 import math
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -183,3 +185,14 @@ def test_training_that_blows_up_is_one_line_with_position_documents_and_way_out(
     assert "speeches/" in complaint
     assert "--set optimizer.on_nonfinite=skip" in complaint
     assert (here / "run/trunk/checkpoints/00000001/manifest.json").exists()
+
+
+def test_a_reader_that_goes_away_does_not_stop_training(here):
+    arguments = ("train", "tiny.toml", "--run", "run", "--until", "400 steps", "--set", "readouts.ratio=1.05")
+    command = [sys.executable, "-m", "riverrun", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        complaint = process.stderr.read()
+    assert (process.returncode, complaint) == (0, "")
+    assert (here / "run/trunk/checkpoints/00000400/manifest.json").exists()

@@ -15,7 +15,7 @@ def test_it_names_schedule_position_best_readout_and_checkpoints(riverrun, run):
     assert "trunk inverse-sqrt, at step 40" in words
     assert "best readout: " in words
     assert "at step 40 (2.56k" in words
-    assert "checkpoints: 10, 15, 23, 34, 40" in words
+    assert "checkpoints: 10, 15, 23, 34, 39, 40" in words
 
 
 def test_as_json_it_agrees_with_the_record(riverrun, run):
@@ -29,7 +29,7 @@ def test_as_json_it_agrees_with_the_record(riverrun, run):
         "inverse-sqrt",
         40,
     )
-    assert trunk["checkpoints"] == [10, 15, 23, 34, 40]
+    assert trunk["checkpoints"] == [10, 15, 23, 34, 39, 40]
     (last,) = read_records(run / "trunk/evaluations.jsonl")
     losses = {name: last[f"loss/{name}"] for name in ("raw", "ema-25", "ema-6.25")}
     name = min(losses, key=losses.get)

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -84,7 +85,8 @@ def test_a_checkpoint_of_another_recipe_is_refused_and_leaves_the_tensors_alone(
 def test_a_failing_write_leaves_nothing_and_the_old_checkpoint_intact(tmp_path, tensors, monkeypatch):
     save(tmp_path, 1, tensors, {})
 
-    def full_disk(*arguments, **keywords):
+    def full_disk(tensors, storage_writer, no_dist):
+        (Path(storage_writer.path) / "part.safetensors").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(checkpoint.dcp, "save", full_disk)
@@ -103,6 +105,13 @@ def test_saving_again_keeps_a_good_checkpoint_and_replaces_a_damaged_one(tmp_pat
     save(tmp_path, 3, tensors, {}).verify()
 
 
+def test_a_renamed_checkpoint_is_no_other_position(tmp_path, tensors):
+    folder = save(tmp_path, 3, tensors, {}).path
+    folder.rename(tmp_path / "00000004")
+    with pytest.raises(CheckpointError, match="holds position 3"):
+        list_checkpoints(tmp_path)[0].verify()
+
+
 def test_nothing_in_a_checkpoint_is_pickled(tmp_path, tensors):
     folder = save(tmp_path, 3, tensors, {}).path
     assert {file.suffix for file in folder.iterdir()} == {".safetensors", ".json"}
@@ -112,7 +121,7 @@ def test_nothing_in_a_checkpoint_is_pickled(tmp_path, tensors):
 def test_fork_points_and_the_latest_survive_pruning(tmp_path):
     for step in range(1, 9):
         save(tmp_path, step, {"x": torch.tensor([step])}, {})
-    removed = prune(tmp_path, lambda step: step in (2, 4), latest=2)
+    removed = prune(tmp_path, 8, lambda step: step in (2, 4), latest=2)
     assert removed == [1, 3, 5, 6]
     assert [c.step for c in list_checkpoints(tmp_path)] == [2, 4, 7, 8]
-    assert prune(tmp_path, lambda step: False, latest=0) == [2, 4, 7]
+    assert prune(tmp_path, 7, lambda step: False, latest=0) == [2, 4]

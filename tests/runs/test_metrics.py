@@ -29,6 +29,15 @@ def test_a_torn_line_is_left_out_and_overwritten(tmp_path):
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [10, 20, 40]
 
 
+def test_a_record_goes_on_after_a_torn_line(tmp_path):
+    path = tmp_path / "evaluations.jsonl"
+    written(path, [10, 20])
+    with path.open("r+b") as file:
+        file.truncate(path.stat().st_size - 5)
+    append_record(path, {"step": 30})
+    assert [r["step"] for r in read_records(path)] == [10, 30]
+
+
 def test_floats_survive_exactly(tmp_path):
     path = tmp_path / "metrics.jsonl"
     append_record(path, {"step": 1, "loss/train": 0.1 + 0.2})

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from riverrun.train import audit, build_plan
@@ -36,6 +38,33 @@ def test_every_horizon_is_named_with_the_step_at_which_it_shows(schedule, horizo
     bound = [finding for finding in audit(plan) if not finding.horizon_free]
     assert {finding.setting for finding in bound} == {f"schedule.{name}" for name in horizons}
     assert {finding.value for finding in bound} == {"learning rate"}
+    for finding in bound:
+        assert re.search(r"changes it from step \d+ on", finding.evidence), finding
+
+
+# Where a schedule leaves the path that it would take with a later end.
+FIRST_CHANGES = [
+    ('{kind = "wsd", budget = "3000000 steps"}', "budget", 2_700_001),
+    ('{kind = "wsds", budgets = ["100 steps", "300 steps"]}', "budgets", 281),
+    ('{kind = "decayed", base = {kind = "constant"}, at = "100 steps", steps = "50 steps"}', "steps", 101),
+    ('{kind = "decayed", base = {kind = "constant"}, at = "100 steps", steps = "50 steps"}', "at", 101),
+]
+
+
+@pytest.mark.parametrize(("schedule", "horizon", "step"), FIRST_CHANGES)
+def test_the_step_named_is_the_first(schedule, horizon, step, tiny_recipe):
+    plan = build_plan(tiny_recipe(f"schedule={schedule}"), vocabulary=257)
+    (finding,) = (f for f in audit(plan) if f.setting == f"schedule.{horizon}")
+    assert f"from step {step} on" in finding.evidence
+
+
+def test_nothing_but_the_schedule_moves_with_its_horizon(tiny_recipe):
+    plans = [
+        build_plan(tiny_recipe(f'schedule={{kind = "cosine", total = "{total} steps"}}'), vocabulary=257)
+        for total in (100, 1000)
+    ]
+    for name in ("sizes", "readouts", "fork_points", "tokens_per_x", "weight_decay_schedule", "decoder"):
+        assert getattr(plans[0], name) == getattr(plans[1], name)
 
 
 def test_a_weight_decay_that_knows_the_end_is_named_though_the_lr_is_free(tiny_recipe):

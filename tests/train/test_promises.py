@@ -7,12 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from riverrun.runs import Tree
+from riverrun.errors import CheckpointError
+from riverrun.runs import RunError, Tree
 from riverrun.runs.metrics import read_records
 from riverrun.train import Quiet, build_plan, open_session, readouts, train
 from riverrun.train.engine import Engine
 from riverrun.train.loop import backward
 from riverrun.train.optimizer import apply_hyperparameters
+from riverrun.train.restore import restore_readout
 from riverrun.train.session import new_state
 
 CPU = Engine(torch.device("cpu"), "fp32", compile=False)
@@ -71,6 +73,43 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tiny_recipe, run
     assert outcome.step == 30
     assert any("does not match its sha256" in text for text in notes.texts)
     assert run_bits(tmp_path / "run", 30) == before
+
+
+def test_a_damaged_newest_checkpoint_does_not_cost_the_good_ones(tiny_recipe, tmp_path):
+    recipe = tiny_recipe("checkpoints.every=5 steps", "checkpoints.first=99x", "checkpoints.keep=1")
+    train(recipe, tmp_path / "run", "20 steps")
+    node = Tree.open(tmp_path / "run").trunk
+    train(recipe, tmp_path / "copy", "15 steps")
+    shutil.copytree(tmp_path / "copy/trunk/checkpoints/00000015", tmp_path / "run/trunk/checkpoints/00000015")
+    next((node.checkpoint_folder / "00000020").glob("*.safetensors")).write_bytes(b"torn")
+    train(recipe, tmp_path / "run", "17 steps")
+    assert train(recipe, tmp_path / "run", "18 steps").step == 18
+    assert [c.step for c in node.checkpoints()] == [18, 20]
+
+
+def test_another_grid_of_fork_points_is_refused_and_another_interval_is_not(tiny_recipe, tmp_path):
+    train(tiny_recipe(), tmp_path / "run", "40 steps")
+    before = [c.step for c in Tree(tmp_path / "run").trunk.checkpoints()]
+    with pytest.raises(RunError, match=r"checkpoints\.ratio was 1\.5, is 3\.0"):
+        train(tiny_recipe("checkpoints.ratio=3.0"), tmp_path / "run", "41 steps")
+    train(tiny_recipe("checkpoints.every=7 steps"), tmp_path / "run", "41 steps")
+    assert {10, 15, 23, 34} <= {c.step for c in Tree(tmp_path / "run").trunk.checkpoints()} & {*before}
+
+
+def test_an_average_that_holds_nothing_yet_is_no_model(tiny_recipe, tmp_path):
+    outcome = train(tiny_recipe("averaging.every=50"), tmp_path / "run", "13 steps")
+    with pytest.raises(CheckpointError, match="ema-25 holds nothing yet"):
+        restore_readout(outcome.node, "ema-25")
+    assert restore_readout(outcome.node, "best").name == "raw"
+
+
+def test_a_checkpoint_of_other_data_is_refused(tiny_recipe, tmp_path):
+    for seed in (1, 2):
+        train(tiny_recipe(f"seed={seed}"), tmp_path / str(seed), "5 steps")
+    shutil.rmtree(tmp_path / "1/trunk/checkpoints")
+    shutil.copytree(tmp_path / "2/trunk/checkpoints", tmp_path / "1/trunk/checkpoints")
+    with pytest.raises(CheckpointError, match="other data"):
+        train(tiny_recipe("seed=1"), tmp_path / "1", "6 steps")
 
 
 class Notes(Quiet):
@@ -146,7 +185,7 @@ def test_raw_weights_are_live_again_also_when_an_evaluation_raises(tiny_recipe, 
 def test_fork_points_survive_and_the_latest_is_there(tiny_recipe, tmp_path):
     outcome = train(tiny_recipe(), tmp_path / "run", "40 steps")
     # Fork points from 10 steps at a ratio of 1.5: 10, 15, 22.5, 33.75; then the latest.
-    assert [c.step for c in outcome.node.checkpoints()] == [10, 15, 23, 34, 40]
+    assert [c.step for c in outcome.node.checkpoints()] == [10, 15, 23, 34, 39, 40]
 
 
 def test_microbatches_give_the_gradient_of_the_whole_batch(tiny_recipe, tmp_path):

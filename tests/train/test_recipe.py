@@ -35,6 +35,16 @@ BAD = {
         "readouts.ratio=1.0",
         r"readouts.ratio: got 1.0; input should be greater than or equal to 1.01",
     ),
+    "an unknown key in a mixture": (
+        "data.corpus=[{corpus='bundled', weigth=2}]",
+        r"data.corpus.weigth: is no setting.*did you mean 'weight'",
+    ),
+    "an unknown key in a ramp": (
+        "batch.ramps=[{at='9 steps', sequence=1}]",
+        r"batch.ramps.sequence: is no setting.*did you mean 'sequences'",
+    ),
+    "a number in a mixture": ("data.corpus=[1]", r"data.corpus"),
+    "a date": ("seed=2024-01-01", r"seed: got '2024-01-01'"),
     "a zero interval": ("checkpoints.every='0 steps'", r"checkpoints.every: got .*at least 1 step"),
 }
 

@@ -45,8 +45,8 @@ def print_summary(console: Console, outcome: Outcome, recipe: Path, overrides: I
     if readouts:
         _print_whole(console, readout_table(readouts, outcome.plan.tokens_per_x))
         console.print(f"\n{_sentence(readouts[-1])}\n")
-        # Weights that score no number write no text.
-        if math.isfinite(readouts[-1][f"loss/{best_readout(readouts[-1])}"]):
+        # Weights that score no number write no text, and after a signal there is no time for it.
+        if not outcome.exit_code and math.isfinite(readouts[-1][f"loss/{best_readout(readouts[-1])}"]):
             _print_sample(console, outcome)
     console.print(f"Saved in {run}: {_contents(outcome)}.", soft_wrap=True, markup=False)
     if outcome.exit_code:

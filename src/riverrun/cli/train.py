@@ -29,8 +29,7 @@ def train(
         quiet: say nothing.
         json: print the readouts as one JSON object on standard output, all else on standard error.
     """
-    from rich.console import Console
-
+    from riverrun.cli.console import PatientConsole
     from riverrun.cli.recipes import find_recipe
     from riverrun.cli.summary import print_summary, summary
     from riverrun.train import Quiet, Shown, load_recipe
@@ -38,11 +37,12 @@ def train(
 
     path = find_recipe(recipe)
     run = run or Path("runs") / path.stem
-    console = Console(stderr=json, quiet=quiet, highlight=False)
+    console = PatientConsole(stderr=json, quiet=quiet, highlight=False)
     outcome = train_trunk(load_recipe(path, set_), run, until, progress=Quiet() if quiet else Shown(console))
     if json:
         from riverrun.runs.metrics import to_json
 
         print(to_json(summary(outcome)))
-    print_summary(console, outcome, recipe, set_)
+    if not quiet:
+        print_summary(console, outcome, recipe, set_)
     return outcome.exit_code

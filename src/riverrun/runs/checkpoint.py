@@ -46,13 +46,17 @@ class Checkpoint:
         try:
             manifest: dict[str, Any] = json.loads((self.path / "manifest.json").read_bytes())
             claimed = manifest.pop("sha256")
-        except (OSError, ValueError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
             raise CheckpointError(f"{self.path}: manifest.json cannot be read ({error})") from None
         if claimed != _hash_of_json(manifest):
             raise CheckpointError(f"{self.path}: manifest.json does not match its own hash")
         if manifest["format"] != FORMAT:
             raise CheckpointError(
                 f"{self.path}: format {manifest['format']}; this version reads format {FORMAT}"
+            )
+        if manifest["step"] != self.step:
+            raise CheckpointError(
+                f"{self.path}: holds position {manifest['step']}; name the folder {manifest['step']:08d}"
             )
         return manifest
 
@@ -63,11 +67,6 @@ class Checkpoint:
         It names a save, not a state: safetensors orders its header at random, so two saves of one state differ.
         """
         return _hash_of_json(self.manifest)
-
-    @property
-    def size(self) -> int:
-        """Bytes of its tensor files."""
-        return sum(int(file["bytes"]) for file in self.manifest["files"].values())
 
     def verify(self) -> None:
         """Hash every file; `CheckpointError` names the first that is missing, cut short or changed."""
@@ -98,11 +97,13 @@ class Checkpoint:
         if missing or foreign:
             what = f"has no {missing[0]}" if missing else f"has {foreign[0]}, which this run does not know"
             raise CheckpointError(f"{self.path}: {what}; it belongs to another recipe")
-        self.load_part(into)
+        self._fill(into, stored)
 
     def load_part(self, into: Mapping[str, Tensor]) -> None:
         """Fill the given tensors in place, leaving others of the checkpoint aside."""
-        stored = self.names()
+        self._fill(into, self.names())
+
+    def _fill(self, into: Mapping[str, Tensor], stored: Mapping[str, tuple[torch.Size, torch.dtype]]) -> None:
         for name, tensor in into.items():
             if name not in stored:
                 raise CheckpointError(f"{self.path}: has no {name}")

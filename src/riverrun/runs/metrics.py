@@ -49,8 +49,11 @@ class MetricsLog:
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Add one line to a record that is written now and then."""
-    with open(path, "ab", buffering=0) as file:
+    """Add one line to a record that is written now and then, cutting off a line that was torn before."""
+    with open(path, "a+b", buffering=0) as file:
+        file.seek(0)
+        content = file.read()
+        file.truncate(content.rfind(b"\n") + 1)
         _write_line(file, record)
 
 

@@ -92,6 +92,10 @@ class Node:
             try:
                 checkpoint.verify()
             except CheckpointError as error:
+                if (
+                    not checkpoint.path.exists()
+                ):  # whoever trains here let it go meanwhile: there are newer ones
+                    return self.latest_checkpoint(warn)
                 warn(f"{error}; trying the checkpoint before it")
             else:
                 return checkpoint

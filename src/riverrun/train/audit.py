@@ -63,28 +63,32 @@ def _schedule_findings(value: str, setting: str, schedule: Schedule, peak: float
         constants = {k: v for k, v in schedule.to_dict().items() if k != "kind"}
         listed = ", ".join(f"{name} {number}" for name, number in constants.items() if number)
         yield _free(value, setting, f"{schedule.kind}: the position{f' and {listed}' if listed else ' only'}")
-    for name, horizon in horizons.items():
+    for name in horizons:
         moved = Schedule.from_dict(_with_later_end(schedule.to_dict(), name))
         yield Finding(
             value=value,
             setting=f"{setting}.{name}",
             horizon_free=False,
-            evidence=_first_change(schedule, moved, name, _end(horizon), peak),
+            evidence=_first_change(schedule, moved, name, peak),
         )
 
 
-def _first_change(schedule: Schedule, moved: Schedule, name: str, end: int, peak: float) -> str:
-    """Where the two schedules part, by bisection over ever finer samples of [1, end]."""
-    later = _end(moved.horizon_values()[name])
-    steps = np.unique(np.linspace(1, end, num=min(end, 100_000)).astype(np.int64))
+def _first_change(schedule: Schedule, moved: Schedule, name: str, peak: float) -> str:
+    """Where two schedules part: found on a grid that reaches past every end, then by bisection."""
+    before, after = (_end(found.horizon_values()[name]) for found in (schedule, moved))
+    furthest = sum(_end(value) for value in moved.horizon_values().values())
+    steps = np.unique(np.linspace(0, furthest, num=min(furthest + 1, 100_000)).astype(np.int64))
     differs = np.flatnonzero(schedule(steps) != moved(steps))
     if not differs.size:
-        return f"moving {name} from {end} to {later} changes it only after step {end}"
-    step = int(steps[differs[0]])
-    middle = int(steps[differs[len(differs) // 2]])
+        return f"moving {name} from {before} to {after} changes nothing up to step {furthest}"
+    same, other = int(steps[differs[0] - 1]), int(steps[differs[0]])
+    while other - same > 1:
+        middle = (same + other) // 2
+        same, other = (middle, other) if schedule(middle) == moved(middle) else (same, middle)
+    later = int(steps[differs[len(differs) // 2]])
     return (
-        f"moving {name} from {end} to {later} changes it from step {step} on; at step {middle} from "
-        f"{peak * schedule(middle):.3g} to {peak * moved(middle):.3g}"
+        f"moving {name} from {before} to {after} changes it from step {other} on; at step {later} from "
+        f"{peak * schedule(later):.3g} to {peak * moved(later):.3g}"
     )
 
 

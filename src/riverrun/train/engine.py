@@ -12,6 +12,9 @@ from riverrun.models import count_parameters, keep_freed_memory
 from riverrun.models.precision import ResolvedPrecision, arithmetic, resolve_precision
 from riverrun.train.recipe import DeviceName, Recipe
 
+# Read before any run lowers it: a small run must not decide for a large one after it in the same process.
+_MACHINE_THREADS = torch.get_num_threads()
+
 # Non-embedding parameters from which several CPU threads pay.
 _WORTH_SEVERAL_THREADS = 1_000_000
 
@@ -56,7 +59,7 @@ def settle(recipe: Recipe) -> tuple[Recipe, Engine]:
 
 def _threads(recipe: Recipe) -> int:
     parameters = count_parameters(recipe.decoder(vocabulary=1)).non_embedding
-    return 1 if parameters < _WORTH_SEVERAL_THREADS else torch.get_num_threads()
+    return 1 if parameters < _WORTH_SEVERAL_THREADS else _MACHINE_THREADS
 
 
 def _device(wanted: DeviceName) -> DeviceName:
@@ -69,6 +72,7 @@ def _device(wanted: DeviceName) -> DeviceName:
         return there[0]
     if wanted not in there:
         raise SettingError(
-            f'engine.device: got "{wanted}"; this machine has {", ".join(there)}. Use --set engine.device=auto'
+            f'engine.device: got "{wanted}"; this machine has {", ".join(there)}. A new run may use --set '
+            "engine.device=auto; one that was started goes on on the kind of device it was started on"
         )
     return wanted

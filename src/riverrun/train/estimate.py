@@ -72,14 +72,21 @@ def estimate(plan: Plan, engine: Engine, step: int) -> Estimate:
         tokens_per_x=plan.tokens_per_x,
         flops_per_token=flops_per_token,
         memory=memory_of(plan),
-        checkpoints_kept=len(plan.fork_points.points(plan.tokens(step))) + plan.recipe.checkpoints.keep,
+        checkpoints_kept=_fork_points(plan, step) + plan.recipe.checkpoints.keep,
         tokens_per_second=rate,
         timed=timed,
     )
 
 
+def _fork_points(plan: Plan, step: int) -> int:
+    """Positions that are kept for good; several points of a fine grid may fall into one step."""
+    points = plan.fork_points.points(plan.tokens(step))
+    return len({plan.sizes.step_reaching(-(-point // plan.decoder.context)) for point in points})
+
+
 def timed_tokens_per_second(plan: Plan, engine: Engine) -> float:
     """Tokens per second of real updates on random tokens: the median of a few, after a warm-up."""
+    from riverrun.train.loop import clip_gradients
     from riverrun.train.session import new_state
 
     state = new_state(plan, engine)
@@ -91,7 +98,7 @@ def timed_tokens_per_second(plan: Plan, engine: Engine) -> float:
     def update() -> None:
         with engine.arithmetic():
             state.model.loss(tokens[:, :-1], tokens[:, 1:]).backward()
-        torch.nn.utils.clip_grad_norm_(state.parameters, 1.0)
+        clip_gradients(state.parameters, plan.recipe.optimizer.clip)  # waits for the device, as in training
         for optimizer in state.optimizers:
             optimizer.step()
         state.model.zero_grad()

@@ -55,7 +55,7 @@ class Journal:
             return
         self._metrics.sync()
         state.save(node.checkpoint_folder, self._session.stream.fingerprint["hash"])
-        prune(node.checkpoint_folder, plan.is_fork_point, plan.recipe.checkpoints.keep)
+        prune(node.checkpoint_folder, state.step, plan.is_fork_point, plan.recipe.checkpoints.keep)
         node.event("checkpoint", step=state.step)
         self._saved = state.step
 

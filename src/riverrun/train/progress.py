@@ -69,7 +69,7 @@ class Speed:
         """Note the position; the speed since the oldest one still in the window, 0 at first."""
         now = time.monotonic()
         self._seen.append((now, tokens))
-        while now - self._seen[0][0] > _WINDOW:
+        while len(self._seen) > 2 and now - self._seen[0][0] > _WINDOW:
             self._seen.popleft()
         since, before = self._seen[0]
         return (tokens - before) / (now - since) if now > since else 0.0

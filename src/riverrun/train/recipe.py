@@ -97,7 +97,7 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         if self.weight_decay_schedule is not None:
-            check_schedule_table(self.weight_decay_schedule, "weight_decay_schedule")
+            check_schedule_table(self.weight_decay_schedule, "optimizer.weight_decay_schedule")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +145,7 @@ class Checkpoints:
     first: DurationSetting = Duration.parse("0.25x")
     ratio: Ratio = 1.5
     every: DurationSetting = Duration.parse("1000 steps")
-    keep: Count = 1
+    keep: Count = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,8 +209,9 @@ class Recipe:
 
 _ADAPTER = TypeAdapter(Recipe)
 
-# Settings that may differ when a run goes on, because no step depends on them.
-OPERATIONAL = ("checkpoints.", "optimizer.on_nonfinite")
+# Settings that may differ when a run goes on: none of them changes a step that was taken. The grid of fork points is
+# not among them, for another grid would give up points that were kept for good.
+OPERATIONAL = ("checkpoints.every", "checkpoints.keep", "optimizer.on_nonfinite")
 
 
 def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -235,7 +236,7 @@ def parse_recipe(table: Mapping[str, Any], overrides: Iterable[str] = ()) -> Rec
         _apply_override(merged, override)
     _refuse_unknown_keys(Recipe, merged, "")
     try:
-        return _ADAPTER.validate_json(json.dumps(merged), strict=True)
+        return _ADAPTER.validate_json(json.dumps(merged, default=str), strict=True)
     except ValidationError as error:
         raise SettingError(_first_complaint(error, merged)) from None
 
@@ -275,11 +276,19 @@ def _refuse_unknown_keys(cls: type, table: Any, path: str) -> None:
         if key not in known:
             names = [f.name for f in fields(cls)]
             raise SettingError(f"{path}{key}: is no setting of riverrun{nearest(key, names)}")
-        for inner in (known[key], *get_args(known[key])):
-            if is_dataclass(inner) and isinstance(inner, type):
-                _refuse_unknown_keys(inner, value, f"{path}{key}.")
+        for inner in _dataclasses_in(known[key]):
+            for item in value if isinstance(value, list) else [value]:
+                _refuse_unknown_keys(inner, item, f"{path}{key}.")
         if cls is Recipe and key == "model":
             _refuse_unknown_keys(DecoderConfig, value, "model.")
+
+
+def _dataclasses_in(hint: Any) -> Iterator[type]:
+    """The tables that a setting may hold: in `str | tuple[Source, ...]`, `Source`."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        yield hint
+    for inner in get_args(hint):
+        yield from _dataclasses_in(inner)
 
 
 def _first_complaint(error: ValidationError, table: Mapping[str, Any]) -> str:
@@ -310,7 +319,7 @@ def _path_within(table: Any, location: tuple[int | str, ...]) -> Iterator[str]:
     for part in location:
         if isinstance(table, dict | list):
             yield str(part)
-            known = part in table if isinstance(table, dict) else True
+            known = part in table if isinstance(table, dict) else isinstance(part, int)
             table = table[part] if known else None  # type: ignore[index]
 
 

@@ -56,6 +56,10 @@ def restore_readout(
     names = ["raw", *(parse_profile(spec).name for spec in recipe.averaging.tracks)]
     if name not in names:
         raise CheckpointError(f"{checkpoint.path}: has no readout {name!r}; there are {', '.join(names)}")
+    if name != "raw" and not checkpoint.manifest["tracks"][name]:
+        raise CheckpointError(
+            f"{checkpoint.path}: {name} holds nothing yet at this position; name a later one"
+        )
     prefix = "model." if name == "raw" else f"track.{name}."
     model = Decoder(plan.decoder, seed=None)
     with torch.no_grad():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 import riverrun
 from riverrun.averaging import Track, parse_profile
 from riverrun.data import Corpus, HeldOut, Segment, Stream, bundled_corpus, check_same_data, held_out
+from riverrun.errors import CheckpointError
 from riverrun.models import Decoder
 from riverrun.runs import Node, RunError
 from riverrun.train.engine import Engine, settle
@@ -34,7 +35,6 @@ class Session:
     node: Node
     plan: Plan
     engine: Engine
-    corpus: Corpus
     stream: Stream
     held_out: HeldOut
     state: State
@@ -60,7 +60,7 @@ def open_session(recipe: Recipe, node: Node, note: Note) -> Session:
         _go_back(state, node, stream, note)
     else:
         node.create(_facts(recipe, stream))
-    return Session(node, plan, engine, corpus, stream, windows, state)
+    return Session(node, plan, engine, stream, windows, state)
 
 
 def _go_back(state: State, node: Node, stream: Stream, note: Note) -> None:
@@ -74,6 +74,10 @@ def _go_back(state: State, node: Node, stream: Stream, note: Note) -> None:
     consumed = checkpoint.manifest["samples"] if checkpoint else 0
     # Nothing consumed yet would let any data pass, and the next resume would refuse it.
     check_same_data(node.facts["data"], stream.fingerprint, max(consumed, 1))
+    if checkpoint and checkpoint.manifest["data"] != node.facts["data"]["hash"]:
+        raise CheckpointError(
+            f"{checkpoint.path}: was trained on other data than this run; it was copied from another"
+        )
     if checkpoint is not None:
         state.restore(checkpoint)
 
@@ -113,7 +117,7 @@ def _agreed(asked: Recipe, node: Node) -> Recipe:
     # "auto" was settled when the run was created and means the same ever after.
     engine = {
         key: getattr(recorded.engine, key)
-        for key in ("device", "precision", "compile", "threads")
+        for key in (field.name for field in fields(asked.engine))
         if getattr(asked.engine, key) == "auto"
     }
     asked = replace(asked, engine=replace(asked.engine, **engine), data=absolute(asked.data))

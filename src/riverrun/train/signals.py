@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as a wish to stop: the step is finished, a checkpoint saved, then the process leaves."""
+"""SIGTERM, SIGINT and SIGHUP as a wish to stop: the step is finished, a checkpoint saved, the process leaves."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 
 
 class StopSignals:
-    """While entered, the first SIGTERM or SIGINT sets `received`; a second one acts as usual.
+    """While entered, the first SIGTERM, SIGINT or SIGHUP sets `received`; a second one acts as usual.
+
+    A signal that is ignored, as SIGHUP is under nohup, stays ignored.
 
     Elsewhere than in the main thread Python cannot listen, and nothing is ever received.
     """
@@ -25,8 +27,9 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            for which in (signal.SIGTERM, signal.SIGINT):
-                self._usual[which] = signal.signal(which, self._receive)
+            for which in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                if signal.getsignal(which) is not signal.SIG_IGN:
+                    self._usual[which] = signal.signal(which, self._receive)
         return self
 
     def _receive(self, number: int, frame: FrameType | None) -> None:

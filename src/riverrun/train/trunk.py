@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+import torch
+
 from riverrun.errors import SettingError
 from riverrun.runs import Node, RunError, Tree
 from riverrun.runs.metrics import append_record
@@ -43,8 +45,8 @@ def train(
 ) -> Outcome:
     """Start the trunk in `run`, or go on with it, and train until the position `until`, or until told to stop.
 
-    The same call resumes after any interruption, bit for bit as if there had been none. SIGTERM and SIGINT end
-    it after the update in hand, with a checkpoint.
+    The same call resumes after any interruption, bit for bit as if there had been none. SIGTERM, SIGINT and
+    SIGHUP end it after the update in hand, with a checkpoint.
 
     Args:
         recipe: what to train; for a run that exists it must be the recorded one, operational settings aside.
@@ -60,7 +62,7 @@ def train(
     progress = progress or Quiet()
     _parse_until(until)  # before anything is written
     node = Tree(run).trunk
-    with _disk_errors_explained(node), node.locked(), StopSignals() as signals:
+    with _shortages_explained(node), node.locked(), StopSignals() as signals:
         session = open_session(recipe, node, progress.note)
         plan, state = session.plan, session.state
         stop = stopping_position(until, plan, state.step)
@@ -102,8 +104,8 @@ def _parse_until(until: Duration | str | None) -> tuple[Duration | None, bool]:
 
 
 @contextmanager
-def _disk_errors_explained(node: Node) -> Iterator[None]:
-    """A disk that is full or broken is the user's to mend, and what is saved is as it was."""
+def _shortages_explained(node: Node) -> Iterator[None]:
+    """A disk that is full and memory that ran out are the user's to mend, and what is saved is as it was."""
     try:
         yield
     except OSError as error:
@@ -111,6 +113,12 @@ def _disk_errors_explained(node: Node) -> Iterator[None]:
         raise RunError(
             f"{where}: {error.strerror or error}; make room or mend it, and the same command goes on from the last "
             "checkpoint"
+        ) from error
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+            raise
+        raise RunError(
+            f"{node.path}: a step does not fit in memory; start a new run with a smaller batch.microbatch"
         ) from error
 
 
