@@ -25,6 +25,7 @@ def plan(
         json: print one JSON object.
     """
     from riverrun.cli.recipes import find_recipe
+    from riverrun.data import Segment, Stream
     from riverrun.train import build_plan, load_recipe
     from riverrun.train.engine import settle
     from riverrun.train.estimate import estimate
@@ -33,8 +34,8 @@ def plan(
     from riverrun.units import short_bytes, short_count, short_time
 
     loaded, engine = settle(load_recipe(find_recipe(recipe), set_))
-    corpus = open_sources(loaded.data)[0][0]
-    built = build_plan(loaded, corpus.vocabulary)
+    sources = open_sources(loaded.data)
+    built = build_plan(loaded, sources[0][0].vocabulary)
     cost = estimate(built, engine, int(stopping_position(until, built, 0)))
     memory, tracks = cost.memory, len(loaded.averaging.tracks)
     if json:
@@ -46,13 +47,14 @@ def plan(
         derived = {name: getattr(cost, name) for name in ("flops", "disk", "seconds")}
         print(to_json({**asdict(cost), **derived, "memory": asdict(memory) | totals}))
         return
-    samples = built.sizes.samples(cost.step)
-    epochs = samples * built.decoder.context / corpus.tokens["train"]
+    stream = Stream([Segment(0, sources)], built.decoder.context, loaded.seed, built.sizes)
+    epochs = max(stream.epochs(built.sizes.samples(cost.step)).values())
+    of_which = " of the corpus read most often" if len(sources) > 1 else " of the corpus"
     rows = {
         "model": f"{loaded.model['family']}, {short_count(cost.parameters)} parameters, "
         f"{short_count(cost.non_embedding_parameters)} without embeddings",
         "1x": f"{short_count(cost.tokens_per_x)} tokens",
-        "until": f"{until}: {cost.step:,} steps, {short_count(cost.tokens)} tokens, {epochs:.2g} epochs of the corpus",
+        "until": f"{until}: {cost.step:,} steps, {short_count(cost.tokens)} tokens, {epochs:.2g} epochs{of_which}",
         "compute": f"{cost.flops:.3g} FLOPs, {short_count(cost.flops_per_token)} per token",
         "memory": f"{short_bytes(memory.state)}: weights {short_bytes(memory.weights)}, gradients "
         f"{short_bytes(memory.gradients)}, optimizer {short_bytes(memory.optimizer)}, {tracks} averages "
