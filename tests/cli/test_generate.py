@@ -74,12 +74,18 @@ def test_a_run_without_a_checkpoint_has_nothing_to_write_with(riverrun, run):
     assert riverrun("generate", "run").complaint == "run/trunk: has no checkpoint yet"
 
 
+def hear_signals():
+    """Where the tests run in the background, they ignore SIGINT, and so would the processes they start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def writing(run):
     """A process that writes for a long time, after its first words came: the likeliest token is no end of text."""
     endless = ("--tokens", "10000000", "--temperature", "0")
     command = [sys.executable, "-m", "riverrun", "generate", "run", *endless]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, preexec_fn=hear_signals) as process:
         process.stdout.read(20)
         yield process
         process.kill()

@@ -22,7 +22,15 @@ sys.exit(train(recipe, Path(sys.argv[2]), sys.argv[3]).exit_code)
 
 def start(recipe, run, until):
     command = [sys.executable, "-c", TRAIN, json.dumps(recipe.to_dict()), str(run), until]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=hear_signals
+    )
+
+
+def hear_signals():
+    """Where the tests run in the background or under nohup, they ignore signals that their processes must hear."""
+    for which in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(which, signal.SIG_DFL)
 
 
 def position(run):
@@ -63,17 +71,31 @@ def test_killed_at_twenty_random_moments_the_end_is_bit_for_bit_the_uninterrupte
     assert run_bits(run, final) == run_bits(tmp_path / "once", final)
 
 
-@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_saves_and_leaves_with_its_exit_code(which, tiny_recipe, run_bits, tmp_path):
     recipe = tiny_recipe("metrics.every=1")
     run = tmp_path / "run"
     process = start(recipe, run, "100000 steps")
     wait_for_progress(process, run, 20)
     process.send_signal(which)
-    _, complaint = process.communicate(timeout=60)
+    try:
+        _, complaint = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 128 + which, complaint
     left = position(run)
     assert (run / f"trunk/checkpoints/{left:08d}/manifest.json").exists()
     process = start(recipe, tmp_path / "once", f"{left} steps")
     process.communicate()
     assert run_bits(run, left) == run_bits(tmp_path / "once", left)
+
+
+def test_a_signal_that_is_ignored_stays_ignored(tiny_recipe, tmp_path):
+    """Under nohup a hang-up must not end the run."""
+    command = ["import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)", TRAIN]
+    arguments = [json.dumps(tiny_recipe("metrics.every=1").to_dict()), str(tmp_path / "run"), "600 steps"]
+    process = subprocess.Popen([sys.executable, "-c", "\n".join(command), *arguments])
+    wait_for_progress(process, tmp_path / "run", 20)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=120) == 0
+    assert position(tmp_path / "run") == 600
