@@ -4,6 +4,9 @@ The command line prints these without a traceback and exits with 2; everything e
 traceback.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class RiverrunError(Exception):
     """Something the user can mend; the message is one line."""
@@ -19,3 +22,10 @@ class CorpusError(RiverrunError):
 
 class CheckpointError(RiverrunError):
     """A checkpoint is missing, damaged, or belongs to another run."""
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """ "; did you mean 'X'?" where a name comes close, otherwise the choice there is."""
+    names = list(names)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names)}"

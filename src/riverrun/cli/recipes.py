@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from riverrun.errors import SettingError
+from riverrun.errors import SettingError, nearest
 
 # In an installed package the recipes lie beside the code, in a checkout at its root.
 _SHIPPED = (Path(__file__).parents[1] / "recipes", Path(__file__).parents[3] / "recipes")
@@ -12,8 +12,6 @@ _SHIPPED = (Path(__file__).parents[1] / "recipes", Path(__file__).parents[3] / "
 
 def find_recipe(recipe: Path) -> Path:
     """The file itself, or the shipped recipe of that name; `SettingError` names the nearest there is."""
-    from riverrun.train.schedule_table import nearest
-
     if recipe.exists():
         return recipe
     shipped = {path.stem: path for folder in _SHIPPED if folder.is_dir() for path in folder.glob("*.toml")}

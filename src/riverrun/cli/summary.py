@@ -134,11 +134,9 @@ def _sentence(record: Record) -> str:
 def _print_sample(console: Console, outcome: Outcome) -> None:
     from riverrun.data import held_out
     from riverrun.models.generate import generate
-    from riverrun.train.session import open_sources
 
     readout = restore_readout(outcome.node, note=lambda text: None)
-    corpus = open_sources(outcome.plan.recipe.data)[0][0]
-    window = held_out(corpus, "validation", outcome.plan.decoder.context, 1).tokens[0]
+    window = held_out(readout.corpus, "validation", outcome.plan.decoder.context, 1).tokens[0]
     prompt = window[:_PROMPT_TOKENS].tolist()
     continued = list(generate(readout.model, prompt, _SAMPLE_TOKENS, temperature=0.7, seed=0))
     text = Text(readout.tokenizer.decode(prompt), style="bold")

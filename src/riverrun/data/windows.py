@@ -23,6 +23,12 @@ class HeldOut:
     tokens: npt.NDArray[np.int64]
     byte_count: int
 
+    @property
+    def target_count(self) -> int:
+        """Tokens that are predicted: all columns but the first."""
+        windows, length = self.tokens.shape
+        return windows * (length - 1)
+
 
 def held_out(
     corpus: Corpus, split: str, context: int, sequences: int, *, part: int = 0, parts: int = 1

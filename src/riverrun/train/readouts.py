@@ -26,7 +26,7 @@ def evaluate(model: Decoder, held_out: HeldOut, engine: Engine) -> float:
         for part in torch.from_numpy(held_out.tokens).split(sequences):
             part = part.to(engine.device)
             total += model.loss(part[:, :-1], part[:, 1:], reduction="sum").item()
-    return total / (held_out.tokens.shape[0] * (held_out.tokens.shape[1] - 1))
+    return total / held_out.target_count
 
 
 def evaluate_all(model: Decoder, tracks: Mapping[str, Track], held_out: HeldOut, engine: Engine) -> Record:
@@ -40,8 +40,7 @@ def evaluate_all(model: Decoder, tracks: Mapping[str, Track], held_out: HeldOut,
         if track.step:  # updated every k steps, it may hold nothing yet
             with applied(parameters, track.average):
                 losses[name] = evaluate(model, held_out, engine)
-    targets = held_out.tokens.shape[0] * (held_out.tokens.shape[1] - 1)
-    bits_per_nat = targets / (math.log(2) * held_out.byte_count)
+    bits_per_nat = held_out.target_count / (math.log(2) * held_out.byte_count)
     record: Record = {f"loss/{name}": loss for name, loss in losses.items()}
     return record | {f"bpb/{name}": loss * bits_per_nat for name, loss in losses.items()}
 

@@ -17,9 +17,9 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationError, WithJsonSchema
 
 from riverrun.averaging import Profile, parse_profile
-from riverrun.errors import SettingError
+from riverrun.errors import SettingError, nearest
 from riverrun.models import DecoderConfig
-from riverrun.train.schedule_table import check_schedule_table, nearest
+from riverrun.train.schedule_table import check_schedule_table
 from riverrun.units import Duration
 
 DurationSetting = Annotated[

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from riverrun.averaging import parse_profile
-from riverrun.data import Tokenizer
+from riverrun.data import Corpus, Tokenizer
 from riverrun.errors import CheckpointError, CorpusError
 from riverrun.models import Decoder
 from riverrun.runs import Checkpoint, Node
@@ -19,12 +19,17 @@ from riverrun.train.session import open_sources, recorded_recipe
 
 @dataclass(frozen=True)
 class Readout:
-    """A model, the tokenizer it speaks, and where it comes from."""
+    """A model, the corpus whose tokenizer it speaks, and where it comes from."""
 
     name: str
     model: Decoder
-    tokenizer: Tokenizer
+    corpus: Corpus
     checkpoint: Checkpoint
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The corpus's."""
+        return self.corpus.tokenizer
 
 
 def restore_readout(
@@ -64,7 +69,7 @@ def restore_readout(
     model = Decoder(plan.decoder, seed=None)
     with torch.no_grad():
         checkpoint.load_part({prefix + key: value.detach() for key, value in model.named_parameters()})
-    return Readout(name, model.eval(), corpus.tokenizer, checkpoint)
+    return Readout(name, model.eval(), corpus, checkpoint)
 
 
 def _checkpoint(node: Node, step: int | None, note: Callable[[str], None]) -> Checkpoint:

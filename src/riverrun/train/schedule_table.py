@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from riverrun.errors import SettingError
+from riverrun.errors import SettingError, nearest
 from riverrun.schedules import Schedule, kinds
 from riverrun.units import Duration
 
@@ -49,13 +48,6 @@ def check_schedule_table(table: Mapping[str, Any], path: str) -> None:
     _in_steps(table, path, lambda duration: int(duration.amount))
     if isinstance(table.get("base"), Mapping):
         check_schedule_table(table["base"], f"{path}.base")
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """ "; did you mean 'X'?" where a name comes close, otherwise the choice there is."""
-    names = list(names)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(names)}"
 
 
 def _in_steps(table: Mapping[str, Any], path: str, to_steps: ToSteps) -> dict[str, Any]:
