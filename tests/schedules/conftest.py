@@ -17,6 +17,7 @@ from riverrun.schedules import (
     Linear,
     PowerDecay,
     Schedule,
+    Stairs,
 )
 
 EXAMPLES: dict[str, Schedule] = {
@@ -28,6 +29,7 @@ EXAMPLES: dict[str, Schedule] = {
     "cyclic-cosine": CyclicCosine(warmup=7, budgets=(40, 80, 120), rewarmup=5),
     "wsd": WSD(warmup=7, budget=120, decay=0.2, shape="sqrt"),
     "wsds": WSDS(warmup=7, budgets=(30, 60, 110), decay=0.1, shape="inverse"),
+    "stairs": Stairs(warmup=7, at=(30, 60, 110), values=(0.8, 0.9, 0.3)),
     "decayed": InverseSqrt(warmup=7, offset=40).decay(at=50, steps=20, shape="exponential"),
 }
 
@@ -47,6 +49,9 @@ def _schedules() -> st.SearchStrategy[Schedule]:
         lambda lengths: tuple(80 + sum(lengths[: i + 1]) for i in range(len(lengths)))
     )
     of = st.sampled_from(["budget", "cycle"])
+    stairs = st.lists(st.tuples(st.integers(60, 400), st.floats(0, 1)), min_size=1, max_size=5).map(
+        lambda pairs: tuple(zip(*sorted(dict(pairs).items()), strict=True))
+    )
     decaying = {"decay": st.floats(0, 0.2), "shape": shape, "floor": positive_floor}
     plain = st.one_of(
         st.builds(Constant, **warm),
@@ -57,6 +62,7 @@ def _schedules() -> st.SearchStrategy[Schedule]:
         st.builds(CyclicCosine, budgets=budgets, rewarmup=st.integers(0, 20), floor=floor, **warm),
         st.builds(WSD, budget=st.integers(80, 400), of=of, **decaying, **warm),
         st.builds(WSDS, budgets=budgets, of=of, **decaying, **warm),
+        st.builds(lambda pair, **warmup: Stairs(at=pair[0], values=pair[1], **warmup), stairs, **warm),
     )
     return st.recursive(
         plain,

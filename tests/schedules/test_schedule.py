@@ -142,6 +142,7 @@ def test_every_kind_is_registered(schedule):
         "cyclic-cosine",
         "wsd",
         "wsds",
+        "stairs",
         "decayed",
     }
 

@@ -178,7 +178,7 @@ def test_raw_weights_are_live_again_also_when_an_evaluation_raises(tiny_recipe, 
 
     monkeypatch.setattr(readouts, "evaluate", fails_on_the_second)
     with pytest.raises(RuntimeError, match="out of memory"):
-        readouts.evaluate_all(session.state.model, session.state.tracks, session.held_out, session.engine)
+        readouts.evaluate_all(session.state, session.windows, session.engine)
     assert all(torch.equal(a, b) for a, b in zip(before, session.state.model.parameters(), strict=True))
 
 

@@ -22,10 +22,10 @@ def audit(
         set_: override a setting, as in --set schedule.kind=constant; may be given several times.
         json: print one JSON object.
     """
-    from riverrun.cli.recipes import find_recipe
     from riverrun.train import audit as audit_plan
     from riverrun.train import build_plan, load_recipe
-    from riverrun.train.session import open_sources
+    from riverrun.train.shipped import find_recipe
+    from riverrun.train.sources import open_sources
 
     loaded = load_recipe(find_recipe(recipe), set_)
     findings = audit_plan(build_plan(loaded, open_sources(loaded.data)[0][0].vocabulary))

@@ -24,12 +24,12 @@ def plan(
         set_: override a setting, as in --set model.layers=12; may be given several times.
         json: print one JSON object.
     """
-    from riverrun.cli.recipes import find_recipe
     from riverrun.data import Segment, Stream
     from riverrun.train import build_plan, load_recipe
     from riverrun.train.engine import settle
     from riverrun.train.estimate import estimate
-    from riverrun.train.session import open_sources
+    from riverrun.train.shipped import find_recipe
+    from riverrun.train.sources import open_sources
     from riverrun.train.trunk import stopping_position
     from riverrun.units import short_bytes, short_count, short_time
 

@@ -30,10 +30,10 @@ def train(
         json: print the readouts as one JSON object on standard output, all else on standard error.
     """
     from riverrun.cli.console import PatientConsole
-    from riverrun.cli.recipes import find_recipe
     from riverrun.cli.summary import print_summary, summary
     from riverrun.train import Quiet, Shown, load_recipe
     from riverrun.train import train as train_trunk
+    from riverrun.train.shipped import find_recipe
 
     path = find_recipe(recipe)
     run = run or Path("runs") / path.stem

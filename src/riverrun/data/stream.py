@@ -107,7 +107,15 @@ class Stream:
 
     @cached_property
     def fingerprint(self) -> dict[str, Any]:
-        """What the data is made of, for a checkpoint: JSON; `hash` is sha256 of the rest."""
+        """What the data is made of: JSON; `hash` is sha256 of the rest."""
+        return self._described(self.segments)
+
+    def fingerprint_of_past(self, samples: int) -> dict[str, Any]:
+        """What the first so many samples were made of, for a checkpoint: later segments do not count."""
+        past = [segment for segment in self.segments if segment.start_sample < samples]
+        return self._described(past or self.segments[:1])
+
+    def _described(self, segments: Sequence[Segment]) -> dict[str, Any]:
         described: dict[str, Any] = {
             "tokenizer": next(iter(self._corpora.values())).tokenizer.hash,
             "context": self.context,
@@ -124,7 +132,7 @@ class Stream:
                         for corpus, weight in segment.sources
                     ],
                 }
-                for segment in self.segments
+                for segment in segments
             ],
         }
         content = json.dumps(described, sort_keys=True).encode()

@@ -1,7 +1,8 @@
 """What lies on disk: trees, nodes, checkpoints, metrics."""
 
 from riverrun.runs.checkpoint import Checkpoint
-from riverrun.runs.node import Node, RunError
-from riverrun.runs.tree import Tree
+from riverrun.runs.lock import BusyError, RunError
+from riverrun.runs.node import Fork, Node
+from riverrun.runs.tree import Tree, find_checkpoint
 
-__all__ = ["Checkpoint", "Node", "RunError", "Tree"]
+__all__ = ["BusyError", "Checkpoint", "Fork", "Node", "RunError", "Tree", "find_checkpoint"]

@@ -29,7 +29,7 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from riverrun.errors import CheckpointError
 from riverrun.publish import published_directory
 
-FORMAT = 1
+FORMAT = 2
 _NAME = re.compile(r"\d{8,}")
 
 

@@ -3,6 +3,7 @@
 trunk/
   node.json          written once: id, parent, recipe, data fingerprint, versions
   metrics.jsonl      the record of the trajectory (see `metrics`)
+  feeds.jsonl        corpora that joined in later (see `train.feed`)
   evaluations.jsonl  readouts asked for on top, at positions the recipe does not name
   events.jsonl       what happened when: starts, stops, throughput
   checkpoints/00012500/
@@ -10,10 +11,8 @@ trunk/
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,16 +21,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from riverrun.errors import CheckpointError, RiverrunError
+from riverrun.errors import CheckpointError
 from riverrun.publish import publish_file, remove_unpublished
 from riverrun.runs.checkpoint import Checkpoint, list_checkpoints
+from riverrun.runs.lock import RunError, exclusive
 from riverrun.runs.metrics import Record, append_record, read_records
 
 FORMAT = 1
+TRUNK = "trunk"
 
 
-class RunError(RiverrunError):
-    """A run directory is missing, in use, or not what the command needs."""
+@dataclass(frozen=True)
+class Fork:
+    """Where a branch begins: the parent's name, the position, and the hash of the checkpoint there."""
+
+    node: str
+    step: int
+    checkpoint: str
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,11 @@ class Node:
     def id(self) -> str:
         """Name of the node in its tree: "trunk", or the branch's folder name."""
         return self.path.name
+
+    @property
+    def run(self) -> Path:
+        """The tree's folder."""
+        return self.path.parent if self.id == TRUNK else self.path.parent.parent
 
     @property
     def exists(self) -> bool:
@@ -72,6 +83,24 @@ class Node:
             )
         content = json.dumps({"format": FORMAT, "id": self.id, **facts}, indent=1) + "\n"
         publish_file(self.path / "node.json", content.encode())
+
+    @property
+    def parent(self) -> Fork | None:
+        """Where a branch forked off; None for a trunk."""
+        recorded = self.facts["parent"]
+        return None if recorded is None else Fork(**recorded)
+
+    @property
+    def feeds_path(self) -> Path:
+        """The record of corpora that joined in after the node was created."""
+        return self.path / "feeds.jsonl"
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The fingerprint of the data as it was last settled: at the creation, or by the latest feed."""
+        feeds = read_records(self.feeds_path)
+        found: dict[str, Any] = feeds[-1]["data"] if feeds else self.facts["data"]
+        return found
 
     @property
     def checkpoint_folder(self) -> Path:
@@ -132,24 +161,11 @@ class Node:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only writer; the system lets go of the lock when the process ends, however it ends."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            file = open(self.path / ".lock", "a")  # noqa: SIM115  closed below
-        except OSError as error:
-            raise RunError(
-                f"{self.path}: cannot be written ({error.strerror}); name another with --run"
-            ) from None
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(
-                    f"{self.path}: another process is training here; wait for it or stop it"
-                ) from None
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
+        """Be the only writer; the system lets go of the lock when the process ends, however it ends.
+
+        A folder in which no node was created meanwhile is removed again, if it was made here.
+        """
+        with exclusive(self.path, "training here", keep=lambda: self.exists):
             remove_unpublished(self.path)
             if self.checkpoint_folder.is_dir():
                 remove_unpublished(self.checkpoint_folder)

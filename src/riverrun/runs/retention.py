@@ -6,12 +6,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from riverrun.errors import CheckpointError
 from riverrun.publish import UNFINISHED
-from riverrun.runs.checkpoint import list_checkpoints
+from riverrun.runs.checkpoint import Checkpoint, list_checkpoints
 
 
-def prune(folder: Path, step: int, is_fork_point: Callable[[int], bool], latest: int) -> list[int]:
-    """Remove checkpoints that are neither a fork point nor among the `latest`; returns their positions.
+def prune(folder: Path, step: int, is_kept: Callable[[int], bool], latest: int) -> list[int]:
+    """Remove checkpoints that are neither kept for good nor among the `latest`; returns their positions.
+
+    Kept for good is what `is_kept` says, and what was a fork point when it was saved: its manifest says so.
 
     Only what lies up to `step`, the position just saved, is counted or removed: a checkpoint beyond it was passed
     over as damaged and must not stand for a good one. The newest stays, whatever `latest` says. A removal is a rename
@@ -20,9 +23,16 @@ def prune(folder: Path, step: int, is_fork_point: Callable[[int], bool], latest:
     checkpoints = [checkpoint for checkpoint in list_checkpoints(folder) if checkpoint.step <= step]
     removed = []
     for checkpoint in checkpoints[: len(checkpoints) - max(latest, 1)]:
-        if not is_fork_point(checkpoint.step):
+        if not is_kept(checkpoint.step) and not _was_fork_point(checkpoint):
             condemned = checkpoint.path.with_name(f"{UNFINISHED}{checkpoint.path.name}-removed")
             checkpoint.path.rename(condemned)
             shutil.rmtree(condemned)
             removed.append(checkpoint.step)
     return removed
+
+
+def _was_fork_point(checkpoint: Checkpoint) -> bool:
+    try:
+        return bool(checkpoint.manifest.get("fork_point"))
+    except CheckpointError:
+        return False  # nobody can fork from it

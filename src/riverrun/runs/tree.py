@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from riverrun.runs.node import Node, RunError
+from riverrun.errors import CheckpointError, nearest
+from riverrun.runs.checkpoint import Checkpoint
+from riverrun.runs.lock import RunError
+from riverrun.runs.node import TRUNK, Node
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,58 @@ class Tree:
     @property
     def trunk(self) -> Node:
         """The open-ended run."""
-        return Node(self.path / "trunk")
+        return Node(self.path / TRUNK)
+
+    def branch(self, name: str) -> Node:
+        """The branch of that name, whether it exists or not."""
+        return Node(self.path / "branches" / name)
+
+    def node(self, name: str) -> Node:
+        """The node of that name; `RunError` when there is none."""
+        nodes = {node.id: node for node in self.nodes()}
+        if name not in nodes:
+            raise RunError(f"{self.path}: has no node {name!r}{nearest(name, nodes)}")
+        return nodes[name]
 
     def nodes(self) -> list[Node]:
         """The trunk, then the branches by name."""
         branches = sorted((self.path / "branches").glob("*/node.json"))
         return [self.trunk, *(Node(file.parent) for file in branches)]
+
+    def lineage(self, node: Node) -> list[Node]:
+        """The nodes on the way to this one: the trunk first, itself last."""
+        above = [node]
+        while (fork := above[0].parent) is not None:
+            above.insert(0, self.node(fork.node))
+        return above
+
+    def origin(self, node: Node) -> Checkpoint | None:
+        """The checkpoint that a branch began from, checked; None for a trunk, which began from nothing.
+
+        `CheckpointError` when it is missing, damaged, or another save than the one recorded.
+        """
+        fork = node.parent
+        if fork is None:
+            return None
+        checkpoint = find_checkpoint(self.node(fork.node), fork.step)
+        if checkpoint.hash != fork.checkpoint:
+            raise CheckpointError(
+                f"{checkpoint.path}: is another save than the one that {node.path} began from; remove that branch "
+                "and branch again"
+            )
+        return checkpoint
+
+    def forks(self, node: Node) -> frozenset[int]:
+        """The positions of a node that branches began from; their checkpoints must stay."""
+        parents = (branch.parent for branch in self.nodes())
+        return frozenset(fork.step for fork in parents if fork is not None and fork.node == node.id)
+
+
+def find_checkpoint(node: Node, step: int) -> Checkpoint:
+    """The checkpoint of a position, verified; `CheckpointError` says which there are, or what is damaged."""
+    saved = {checkpoint.step: checkpoint for checkpoint in node.checkpoints()}
+    if step not in saved:
+        there = ", ".join(f"{position:,}" for position in saved) or "none"
+        raise CheckpointError(f"{node.path}: has no checkpoint at step {step:,}; there are: {there}")
+    saved[step].verify()
+    return saved[step]

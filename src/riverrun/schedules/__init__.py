@@ -5,6 +5,7 @@ from riverrun.schedules.horizon_bound import Cosine, CyclicCosine, Linear
 from riverrun.schedules.horizon_free import Constant, InverseSqrt, PowerDecay
 from riverrun.schedules.schedule import Schedule, kinds
 from riverrun.schedules.shapes import SHAPES, decay_shape
+from riverrun.schedules.stairs import Stairs
 
 __all__ = [
     "SHAPES",
@@ -18,6 +19,7 @@ __all__ = [
     "Linear",
     "PowerDecay",
     "Schedule",
+    "Stairs",
     "decay_shape",
     "kinds",
 ]

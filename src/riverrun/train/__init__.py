@@ -5,7 +5,8 @@ from riverrun.train.plan import Plan, build_plan
 from riverrun.train.progress import Progress, Quiet, Shown
 from riverrun.train.recipe import Recipe, load_recipe, parse_recipe
 from riverrun.train.session import Session, open_session
-from riverrun.train.trunk import Outcome, train
+from riverrun.train.stretch import Outcome
+from riverrun.train.trunk import train
 
 __all__ = [
     "Finding",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from riverrun.runs import Tree
 from riverrun.runs.metrics import MetricsLog, Record
 from riverrun.runs.retention import prune
 from riverrun.train.progress import Progress
@@ -54,8 +55,14 @@ class Journal:
         if state.step == self._saved:
             return
         self._metrics.sync()
-        state.save(node.checkpoint_folder, self._session.stream.fingerprint["hash"])
-        prune(node.checkpoint_folder, state.step, plan.is_fork_point, plan.recipe.checkpoints.keep)
+        past = self._session.stream.fingerprint_of_past(plan.sizes.samples(state.step))
+        state.save(node.checkpoint_folder, past)
+        forks = Tree(node.run).forks(node)
+
+        def is_kept(step: int) -> bool:
+            return step in forks or plan.is_fork_point(step)
+
+        prune(node.checkpoint_folder, state.step, is_kept, plan.recipe.checkpoints.keep)
         node.event("checkpoint", step=state.step)
         self._saved = state.step
 

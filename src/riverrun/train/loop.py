@@ -43,7 +43,7 @@ def advance(session: Session, stop: float, signals: StopSignals, journal: Journa
             state.update_tracks()
         readouts = {}
         if plan.readout_due(step):
-            readouts = evaluate_all(state.model, state.tracks, session.held_out, engine)
+            readouts = evaluate_all(state, session.windows, engine)
         journal.step(loss, gradient_norm, readouts)
         if plan.checkpoint_due(step):
             journal.checkpoint()

@@ -40,7 +40,7 @@ class Memory:
 
 
 def memory_of(plan: Plan) -> Memory:
-    """The memory of a plan: everything is held in fp32, two moments a parameter with AdamW, one with Muon."""
+    """The memory of a plan: everything is held in fp32, two tensors of state a parameter, one with Muon."""
     counts = count_parameters(plan.decoder)
     weights = counts.total * _FP32
     one_moment = counts.matrices if plan.recipe.optimizer.name == "muon" else 0

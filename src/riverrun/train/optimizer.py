@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from riverrun.models import parameter_kind
 from riverrun.train.plan import Plan
 from riverrun.train.recipe import Optimizer
+from riverrun.train.schedule_free import NAME as SCHEDULE_FREE
+from riverrun.train.schedule_free import build_schedule_free
 
 
 def build_optimizers(model: nn.Module, settings: Optimizer) -> list[torch.optim.Optimizer]:
-    """AdamW for everything, or Muon for the hidden matrices and AdamW for embeddings and norms.
+    """AdamW or Schedule-Free AdamW for everything, or Muon for the hidden matrices and AdamW for the rest.
 
     Weight decay goes to matrices and embeddings, never to norms. Muon's update is scaled to AdamW's root mean
     square (`match_rms_adamw`), so one peak LR serves both.
@@ -30,6 +32,8 @@ def build_optimizers(model: nn.Module, settings: Optimizer) -> list[torch.optim.
         {"params": adamw_decayed, "decayed": True},
         {"params": norms, "decayed": False, "weight_decay": 0.0},
     ]
+    if settings.name == SCHEDULE_FREE:
+        return [build_schedule_free(groups, settings)]
     adamw = torch.optim.AdamW(
         groups,
         lr=settings.peak_lr,

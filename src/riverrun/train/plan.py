@@ -35,6 +35,7 @@ class Plan:
     weight_decay_schedule: Schedule
     readouts: GeometricGrid
     fork_points: GeometricGrid
+    named_fork_points: frozenset[int]
     checkpoint_every: int
 
     def lr(self, step: int) -> float:
@@ -61,13 +62,20 @@ class Plan:
         """The first position at which so much training is done."""
         return _steps(duration, self.sizes, self.decoder.context, self.tokens_per_x)
 
+    def samples_at(self, duration: Duration) -> int:
+        """The number of samples in so much training; where it is no whole number of them, the next one."""
+        tokens = _tokens(duration, self.sizes, self.decoder.context, self.tokens_per_x)
+        return -(-tokens // self.decoder.context)
+
     def readout_due(self, step: int) -> bool:
         """Whether a point of the readout grid was reached by the `step`-th update."""
         return self.readouts.crossed(self.tokens(step - 1), self.tokens(step))
 
     def is_fork_point(self, step: int) -> bool:
         """Whether the checkpoint of this position stays for good."""
-        return self.fork_points.crossed(self.tokens(step - 1), self.tokens(step))
+        return step in self.named_fork_points or self.fork_points.crossed(
+            self.tokens(step - 1), self.tokens(step)
+        )
 
     def checkpoint_due(self, step: int) -> bool:
         """Whether a checkpoint is saved at this position."""
@@ -115,6 +123,7 @@ def build_plan(recipe: Recipe, vocabulary: int) -> Plan:
         ),
         readouts=grid("readouts", recipe.readouts.first, recipe.readouts.ratio),
         fork_points=grid("checkpoints", recipe.checkpoints.first, recipe.checkpoints.ratio),
+        named_fork_points=frozenset(steps(position) for position in recipe.checkpoints.at),
         checkpoint_every=every,
     )
 

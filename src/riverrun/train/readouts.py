@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 
 import torch
 
-from riverrun.averaging import Track, applied
-from riverrun.data import HeldOut
+from riverrun.averaging import applied
+from riverrun.data import Corpus, HeldOut, held_out
 from riverrun.models import Decoder
 from riverrun.runs.metrics import Record
 from riverrun.train.engine import Engine
+from riverrun.train.plan import Plan
+from riverrun.train.state import State
 
 # Tokens a forward pass; small enough for any device, large enough to keep one busy.
 _TOKENS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Held-out text: what losses are reported on, and apart from it what settings are chosen by, if asked for."""
+
+    report: HeldOut
+    select: HeldOut | None
+
+
+def open_windows(corpus: Corpus, plan: Plan) -> Windows:
+    """The windows that a recipe asks for; those to choose by are disjoint from those to report on."""
+    settings, context = plan.recipe.readouts, plan.decoder.context
+    if not settings.select:
+        return Windows(held_out(corpus, "validation", context, settings.sequences), None)
+    return Windows(
+        report=held_out(corpus, "validation", context, settings.sequences, part=1, parts=2),
+        select=held_out(corpus, "validation", context, settings.select, part=0, parts=2),
+    )
 
 
 @torch.no_grad()
@@ -29,20 +51,22 @@ def evaluate(model: Decoder, held_out: HeldOut, engine: Engine) -> float:
     return total / held_out.target_count
 
 
-def evaluate_all(model: Decoder, tracks: Mapping[str, Track], held_out: HeldOut, engine: Engine) -> Record:
-    """`loss/NAME` (nats per token) and `bpb/NAME` (bits per byte) for "raw" and each track.
+def evaluate_all(state: State, windows: Windows, engine: Engine) -> Record:
+    """`loss/NAME` (nats per token) and `bpb/NAME` (bits per byte) of every readout of a position.
 
-    The live weights are the raw ones again afterwards, bit for bit, also when an evaluation raises.
+    `select/NAME` is the loss on the windows to choose by, where the recipe keeps some. The live weights are the raw
+    ones again afterwards, bit for bit, also when an evaluation raises.
     """
-    losses = {"raw": evaluate(model, held_out, engine)}
-    parameters = list(model.parameters())
-    for name, track in tracks.items():
-        if track.step:  # updated every k steps, it may hold nothing yet
-            with applied(parameters, track.average):
-                losses[name] = evaluate(model, held_out, engine)
-    bits_per_nat = held_out.target_count / (math.log(2) * held_out.byte_count)
-    record: Record = {f"loss/{name}": loss for name, loss in losses.items()}
-    return record | {f"bpb/{name}": loss * bits_per_nat for name, loss in losses.items()}
+    report = windows.report
+    bits_per_nat = report.target_count / (math.log(2) * report.byte_count)
+    losses: Record = {}
+    for name, values in state.weights():
+        with nullcontext() if values is None else applied(state.parameters, values):
+            losses[f"loss/{name}"] = evaluate(state.model, report, engine)
+            if windows.select is not None:
+                losses[f"select/{name}"] = evaluate(state.model, windows.select, engine)
+    bits = {f"bpb/{name}": losses[f"loss/{name}"] * bits_per_nat for name in readout_names(losses)}
+    return losses | bits
 
 
 def readout_names(record: Record) -> list[str]:

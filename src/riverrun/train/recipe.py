@@ -8,28 +8,29 @@ the value seen, what is allowed, and the nearest name.
 from __future__ import annotations
 
 import json
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PlainSerializer, PlainValidator, TypeAdapter, ValidationError, WithJsonSchema
+from pydantic import Field, TypeAdapter
 
 from riverrun.averaging import Profile, parse_profile
-from riverrun.errors import SettingError, nearest
 from riverrun.models import DecoderConfig
 from riverrun.train.schedule_table import check_schedule_table
+from riverrun.train.settings import (
+    Count,
+    DurationSetting,
+    Fraction,
+    NonNegative,
+    Positive,
+    Ratio,
+    Share,
+    parse_table,
+    read_table,
+)
 from riverrun.units import Duration
 
-DurationSetting = Annotated[
-    Duration, PlainValidator(Duration.parse), PlainSerializer(str), WithJsonSchema({"type": "string"})
-]
-Count = Annotated[int, Field(ge=1, le=2**31)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Ratio = Annotated[float, Field(ge=1.01, le=1e6)]
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
 
 
@@ -42,10 +43,23 @@ class Source:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Feed:
+    """From position `at` on, `corpus` gives the share `weight` of all samples; what was read before, the rest."""
+
+    at: DurationSetting
+    corpus: str
+    weight: Share = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Data:
-    """`corpus`: "bundled", a directory made by `riverrun data ingest`, or a list of `{corpus, weight}`."""
+    """`corpus`: "bundled", a directory made by `riverrun data ingest`, or a list of `{corpus, weight}`.
+
+    `feeds` are corpora that join in later; none of them moves a sample before its own beginning.
+    """
 
     corpus: str | tuple[Source, ...] = "bundled"
+    feeds: tuple[Feed, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.corpus:
@@ -78,14 +92,14 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """AdamW for everything, or Muon for the hidden matrices and AdamW for the rest.
+    """AdamW or Schedule-Free AdamW for everything, or Muon for the hidden matrices and AdamW for the rest.
 
     `weight_decay` is decoupled, applies to matrices, and follows `weight_decay_schedule` where one is given (a
     table like `[schedule]`). `clip` bounds the gradient's global norm; 0 leaves it alone. `on_nonfinite` says what
     a loss or gradient that is not finite does: "stop" with a checkpoint, or "skip" the update and count it.
     """
 
-    name: Literal["adamw", "muon"] = "adamw"
+    name: Literal["adamw", "muon", "schedule-free-adamw"] = "adamw"
     peak_lr: Positive = 1e-3
     betas: tuple[Fraction, Fraction] = (0.9, 0.95)
     eps: Positive = 1e-8
@@ -128,22 +142,28 @@ def _profile(spec: str) -> Profile:
 
 @dataclass(frozen=True, kw_only=True)
 class Readouts:
-    """Evaluation at `first`, then each time the tokens have grown by `ratio`, on `sequences` fixed windows."""
+    """Evaluation at `first`, then each time the tokens have grown by `ratio`, on `sequences` fixed windows.
+
+    `select` further windows, disjoint from those, are evaluated apart (`select/NAME`): to choose settings by, so that
+    the reported losses have chosen nothing.
+    """
 
     first: DurationSetting = Duration.parse("0.25x")
     ratio: Ratio = 2.0
     sequences: Count = 256
+    select: Annotated[int, Field(ge=0, le=2**31)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoints:
-    """Fork points at `first` and each time the tokens have grown by `ratio`: kept for good.
+    """Fork points at `first`, each time the tokens have grown by `ratio`, and `at` named positions: kept for good.
 
-    Besides, one every `every`, of which the latest `keep` stay.
+    Besides, one every `every`, of which the latest `keep` stay. What a branch began from stays in any case.
     """
 
     first: DurationSetting = Duration.parse("0.25x")
     ratio: Ratio = 1.5
+    at: tuple[DurationSetting, ...] = ()
     every: DurationSetting = Duration.parse("1000 steps")
     keep: Count = 2
 
@@ -210,35 +230,18 @@ class Recipe:
 _ADAPTER = TypeAdapter(Recipe)
 
 # Settings that may differ when a run goes on: none of them changes a step that was taken. The grid of fork points is
-# not among them, for another grid would give up points that were kept for good.
-OPERATIONAL = ("checkpoints.every", "checkpoints.keep", "optimizer.on_nonfinite")
+# not among them, for another grid would give up points that were kept for good; single ones may be added.
+OPERATIONAL = ("checkpoints.at", "checkpoints.every", "checkpoints.keep", "optimizer.on_nonfinite")
 
 
 def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
-    """Read a TOML recipe and apply overrides like `optimizer.peak_lr=2e-3`."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SettingError(f"{path}: there is no such recipe") from None
-    except IsADirectoryError:
-        raise SettingError(f"{path}: is a directory; a recipe is a TOML file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(f"{path}: cannot be read ({error})") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingError(f"{path}: is not valid TOML ({error})") from None
-    return parse_recipe(table, overrides)
+    """Read a TOML recipe, or the one that a run recorded in its node.json, and apply overrides."""
+    return parse_recipe(read_table(path, "recipe"), overrides)
 
 
 def parse_recipe(table: Mapping[str, Any], overrides: Iterable[str] = ()) -> Recipe:
     """A recipe from the content of a TOML file; `SettingError` names the first thing that is wrong."""
-    merged = json.loads(json.dumps(table, default=str))  # a deep copy of plain data; TOML's dates become text
-    for override in overrides:
-        _apply_override(merged, override)
-    _refuse_unknown_keys(Recipe, merged, "")
-    try:
-        return _ADAPTER.validate_json(json.dumps(merged, default=str), strict=True)
-    except ValidationError as error:
-        raise SettingError(_first_complaint(error, merged)) from None
+    return parse_table(Recipe, _ADAPTER, table, overrides, tables={"model": DecoderConfig})
 
 
 def differences(recorded: Recipe, asked: Recipe) -> list[str]:
@@ -249,78 +252,6 @@ def differences(recorded: Recipe, asked: Recipe) -> list[str]:
         for path in sorted(before.keys() | after.keys())
         if before.get(path) != after.get(path) and not path.startswith(OPERATIONAL)
     ]
-
-
-def _apply_override(table: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
-    if not equals or not path.strip():
-        raise SettingError(f"--set {override}: must be PATH=VALUE, as in --set optimizer.peak_lr=2e-3")
-    try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text  # a bare word needs no quotes on a command line
-    *sections, key = path.strip().split(".")
-    for section in sections:
-        table = table.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise SettingError(f"--set {override}: {section} is a value, not a table")
-    table[key] = value
-
-
-def _refuse_unknown_keys(cls: type, table: Any, path: str) -> None:
-    """Compare the keys of nested tables with the dataclass fields they are for."""
-    if not isinstance(table, dict):
-        return
-    known = get_type_hints(cls)
-    for key, value in table.items():
-        if key not in known:
-            names = [f.name for f in fields(cls)]
-            raise SettingError(f"{path}{key}: is no setting of riverrun{nearest(key, names)}")
-        for inner in _dataclasses_in(known[key]):
-            for item in value if isinstance(value, list) else [value]:
-                _refuse_unknown_keys(inner, item, f"{path}{key}.")
-        if cls is Recipe and key == "model":
-            _refuse_unknown_keys(DecoderConfig, value, "model.")
-
-
-def _dataclasses_in(hint: Any) -> Iterator[type]:
-    """The tables that a setting may hold: in `str | tuple[Source, ...]`, `Source`."""
-    if isinstance(hint, type) and is_dataclass(hint):
-        yield hint
-    for inner in get_args(hint):
-        yield from _dataclasses_in(inner)
-
-
-def _first_complaint(error: ValidationError, table: Mapping[str, Any]) -> str:
-    """The first fault as one line: path, value, what is allowed, where to set it."""
-    faults = error.errors(include_url=False)
-    fault = faults[0]
-    path = ".".join(_path_within(table, fault["loc"]))
-    message = fault["msg"].removeprefix("Value error, ").removesuffix(".")
-    head, _, rest = message.partition(": ")
-    if isinstance(fault.get("ctx", {}).get("error"), SettingError) and not message.startswith("got "):
-        return message  # it names its path already
-    if fault["type"] == "missing":
-        text = f"{path}: is missing"
-    elif rest and head.replace(".", "").isidentifier():
-        path = f"{path}.{head}" if path else head
-        text = f"{path}: {rest}"
-    elif message.startswith("got "):
-        text = f"{path}: {message}"
-    else:
-        text = f"{path}: got {fault['input']!r}; {message[0].lower()}{message[1:]}"
-    section, _, key = path.rpartition(".")
-    where = f"in [{section}] of the recipe" if section else "at the top of the recipe"
-    return f"{text}. Set {key} {where}, or --set {path}=..."
-
-
-def _path_within(table: Any, location: tuple[int | str, ...]) -> Iterator[str]:
-    """The keys of a fault's location; where a setting has several types, pydantic names the type among them."""
-    for part in location:
-        if isinstance(table, dict | list):
-            yield str(part)
-            known = part in table if isinstance(table, dict) else isinstance(part, int)
-            table = table[part] if known else None  # type: ignore[index]
 
 
 def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,7 +14,10 @@ from riverrun.models import Decoder
 from riverrun.runs import Checkpoint, Node
 from riverrun.train.plan import build_plan
 from riverrun.train.readouts import best_readout
-from riverrun.train.session import open_sources, recorded_recipe
+from riverrun.train.schedule_free import NAME as SCHEDULE_FREE
+from riverrun.train.schedule_free import READOUT, solve_average
+from riverrun.train.session import recorded_recipe
+from riverrun.train.sources import open_sources
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ def restore_readout(
 ) -> Readout:
     """The readout `name` ("raw", "ema-25", ..., or "best" by held-out loss) at a position, on the CPU.
 
+    Runs of Schedule-Free AdamW have "schedule-free" too, the weights that it is about.
+
     Args:
         node: the run.
         name: "best" takes the one with the lowest loss at the last evaluated position up to the checkpoint.
@@ -58,17 +63,24 @@ def restore_readout(
     if name == "best":
         evaluated = [record for record in node.readouts() if record["step"] <= checkpoint.step]
         name = best_readout(evaluated[-1]) if evaluated else "raw"
-    names = ["raw", *(parse_profile(spec).name for spec in recipe.averaging.tracks)]
+    tracks = [parse_profile(spec).name for spec in recipe.averaging.tracks]
+    names = ["raw", *([READOUT] if recipe.optimizer.name == SCHEDULE_FREE else []), *tracks]
     if name not in names:
         raise CheckpointError(f"{checkpoint.path}: has no readout {name!r}; there are {', '.join(names)}")
-    if name != "raw" and not checkpoint.manifest["tracks"][name]:
+    if name in tracks and not checkpoint.manifest["tracks"][name]:
         raise CheckpointError(
             f"{checkpoint.path}: {name} holds nothing yet at this position; name a later one"
         )
-    prefix = "model." if name == "raw" else f"track.{name}."
     model = Decoder(plan.decoder, seed=None)
-    with torch.no_grad():
-        checkpoint.load_part({prefix + key: value.detach() for key, value in model.named_parameters()})
+    weights = {key: value.detach() for key, value in model.named_parameters()}
+    prefix = f"track.{name}." if name in tracks else "model."
+    checkpoint.load_part({prefix + key: value for key, value in weights.items()})
+    if name == READOUT:
+        iterates = {key: torch.empty_like(value) for key, value in weights.items()}
+        checkpoint.load_part({f"optimizer.{key}.z": value for key, value in iterates.items()})
+        averages = solve_average(weights.values(), iterates.values(), recipe.optimizer)
+        for weight, average in zip(weights.values(), averages, strict=True):
+            weight.copy_(average)
     return Readout(name, model.eval(), corpus, checkpoint)
 
 

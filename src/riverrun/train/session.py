@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy
@@ -14,18 +13,35 @@ import torch
 
 import riverrun
 from riverrun.averaging import Track, parse_profile
-from riverrun.data import Corpus, HeldOut, Segment, Stream, bundled_corpus, check_same_data, held_out
+from riverrun.data import Stream, check_same_data, data_difference
 from riverrun.errors import CheckpointError
 from riverrun.models import Decoder
-from riverrun.runs import Node, RunError
+from riverrun.runs import Checkpoint, Fork, Node, RunError, Tree
+from riverrun.runs.metrics import read_records
 from riverrun.train.engine import Engine, settle
 from riverrun.train.memory import check_memory
 from riverrun.train.optimizer import build_optimizers
 from riverrun.train.plan import Plan, build_plan
-from riverrun.train.recipe import Data, Recipe, differences, parse_recipe
+from riverrun.train.readouts import Windows, open_windows
+from riverrun.train.recipe import Feed, Recipe, differences, parse_recipe
+from riverrun.train.sources import absolute, open_sources, open_stream
 from riverrun.train.state import State
+from riverrun.units import Duration
 
 Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """A checkpoint that a branch begins from, and the node that it is of."""
+
+    parent: Node
+    checkpoint: Checkpoint
+
+    @property
+    def fork(self) -> Fork:
+        """As the branch records it."""
+        return Fork(self.parent.id, self.checkpoint.step, self.checkpoint.hash)
 
 
 @dataclass(frozen=True)
@@ -36,50 +52,60 @@ class Session:
     plan: Plan
     engine: Engine
     stream: Stream
-    held_out: HeldOut
+    windows: Windows
     state: State
 
 
-def open_session(recipe: Recipe, node: Node, note: Note) -> Session:
+def open_session(recipe: Recipe, node: Node, note: Note, origin: Origin | None = None) -> Session:
     """Create the node for `recipe`, or go back to the latest good checkpoint of the one that is there.
 
-    `note` is told about damaged checkpoints that were passed over.
+    `origin` is where a new branch forks off; None makes a trunk. `note` is told about damaged checkpoints that were
+    passed over.
     """
     if node.exists:
         recipe = _agreed(recipe, node)
-    sources = open_sources(recipe.data)
-    corpus = sources[0][0]
+    corpus = open_sources(recipe.data)[0][0]
     recipe, engine = settle(recipe)
     plan = build_plan(recipe, corpus.vocabulary)
-    stream = Stream([Segment(0, sources)], plan.decoder.context, recipe.seed, plan.sizes)
-    windows = held_out(corpus, "validation", plan.decoder.context, recipe.readouts.sequences)
+    stream = open_stream(plan, recorded_feeds(node))
+    windows = open_windows(corpus, plan)
     check_memory(plan, engine)
     torch.manual_seed(recipe.seed)  # or two runs of one recipe would begin with different generators
     state = new_state(plan, engine)
     if node.exists:
         _go_back(state, node, stream, note)
     else:
-        node.create(_facts(recipe, stream))
+        if origin is not None:
+            _start_from(origin.checkpoint, state, stream)
+        node.create(_facts(recipe, stream, origin))
     return Session(node, plan, engine, stream, windows, state)
 
 
 def _go_back(state: State, node: Node, stream: Stream, note: Note) -> None:
-    """To the latest good checkpoint, if there is one, provided that the data is the same."""
+    """To the latest good checkpoint, or to where the branch began, provided that the data is the same."""
 
     def warn(text: str) -> None:
         node.event("warning", text=text)
         note(text)
 
-    checkpoint = node.latest_checkpoint(warn)
+    checkpoint = node.latest_checkpoint(warn) or Tree(node.run).origin(node)
     consumed = checkpoint.manifest["samples"] if checkpoint else 0
     # Nothing consumed yet would let any data pass, and the next resume would refuse it.
-    check_same_data(node.facts["data"], stream.fingerprint, max(consumed, 1))
-    if checkpoint and checkpoint.manifest["data"] != node.facts["data"]["hash"]:
-        raise CheckpointError(
-            f"{checkpoint.path}: was trained on other data than this run; it was copied from another"
-        )
+    check_same_data(node.data, stream.fingerprint, max(consumed, 1))
     if checkpoint is not None:
-        state.restore(checkpoint)
+        _start_from(checkpoint, state, stream)
+
+
+def _start_from(checkpoint: Checkpoint, state: State, stream: Stream) -> None:
+    manifest = checkpoint.manifest
+    difference = data_difference(manifest["data"], stream.fingerprint, manifest["samples"])
+    if difference:
+        raise CheckpointError(f"{checkpoint.path}: was trained on other data than this run: {difference}")
+    if not any(name.startswith("optimizer.") for name in checkpoint.names()):
+        raise CheckpointError(
+            f"{checkpoint.path}: has no optimizer state, so training cannot go on from it; take another checkpoint"
+        )
+    state.restore(checkpoint)
 
 
 def new_state(plan: Plan, engine: Engine) -> State:
@@ -98,17 +124,17 @@ def new_state(plan: Plan, engine: Engine) -> State:
     return state
 
 
-def open_sources(data: Data) -> tuple[tuple[Corpus, float], ...]:
-    """The corpora of a recipe with their weights; the first one gives the tokenizer and the held-out text."""
-    return tuple(
-        (bundled_corpus() if source.corpus == "bundled" else Corpus.open(Path(source.corpus)), source.weight)
-        for source in data.sources
-    )
-
-
 def recorded_recipe(node: Node) -> Recipe:
     """The resolved recipe that a node was created with."""
     return parse_recipe(node.facts["recipe"])
+
+
+def recorded_feeds(node: Node) -> tuple[Feed, ...]:
+    """The feeds that a node was given after it was created."""
+    return tuple(
+        Feed(at=Duration.parse(record["at"]), corpus=record["corpus"], weight=record["weight"])
+        for record in read_records(node.feeds_path)
+    )
 
 
 def _agreed(asked: Recipe, node: Node) -> Recipe:
@@ -125,27 +151,16 @@ def _agreed(asked: Recipe, node: Node) -> Recipe:
     if changed:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
         raise RunError(
-            f"{node.path.parent}: was started with another recipe: {changed[0]}{more}. Go on with the recorded "
+            f"{node.run}: was started with another recipe: {changed[0]}{more}. Go on with the recorded "
             "recipe, or start a new run with --run DIR"
         )
     return asked
 
 
-def absolute(data: Data) -> Data:
-    """Corpus paths made absolute, so that a run can be resumed from any working directory."""
-
-    def path(corpus: str) -> str:
-        return corpus if corpus == "bundled" else str(Path(corpus).resolve())
-
-    if isinstance(data.corpus, str):
-        return Data(corpus=path(data.corpus))
-    return Data(corpus=tuple(replace(source, corpus=path(source.corpus)) for source in data.corpus))
-
-
-def _facts(recipe: Recipe, stream: Stream) -> dict[str, Any]:
+def _facts(recipe: Recipe, stream: Stream, origin: Origin | None) -> dict[str, Any]:
     return {
-        "kind": "trunk",
-        "parent": None,
+        "kind": "trunk" if origin is None else "branch",
+        "parent": None if origin is None else asdict(origin.fork),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe": replace(recipe, data=absolute(recipe.data)).to_dict(),
         "data": stream.fingerprint,

@@ -2,12 +2,14 @@
 
 model.<parameter>             weights
 optimizer.<parameter>.<key>   moments and counts
+optimizer.schedule-free.<key> counters of Schedule-Free AdamW, float64
 track.<average>.<parameter>   fp32 averages
 rng.<device>                  torch's global generators (nothing in riverrun draws from them)
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +24,8 @@ from riverrun.runs import checkpoint
 from riverrun.runs.checkpoint import Checkpoint
 from riverrun.train.optimizer import optimizer_tensors
 from riverrun.train.plan import Plan
+from riverrun.train.schedule_free import NAME as SCHEDULE_FREE
+from riverrun.train.schedule_free import READOUT, counter_tensors, set_counters, solve_average
 
 
 @dataclass
@@ -40,17 +44,24 @@ class State:
         """The live weights, in the order of `model.named_parameters()`."""
         return list(self.model.parameters())
 
+    @property
+    def schedule_free(self) -> torch.optim.Optimizer | None:
+        """The optimizer that keeps an average of its own, where the recipe names it."""
+        return self.optimizers[0] if self.plan.recipe.optimizer.name == SCHEDULE_FREE else None
+
     def update_tracks(self) -> None:
         """Take the weights of this position into every average."""
         for track in self.tracks.values():
             track.update(self.parameters, self.step)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Name -> tensor; all but the generators' states are the live ones, for loading into."""
+        """Name -> tensor, for loading into: the live ones, but for what `restore` must take over from them."""
         names = [name for name, _ in self.model.named_parameters()]
         found = {f"model.{name}": parameter.detach() for name, parameter in self.model.named_parameters()}
         for name, tensor in optimizer_tensors(self.model, self.optimizers):
             found[f"optimizer.{name}"] = tensor
+        if self.schedule_free is not None:
+            found |= counter_tensors(self.schedule_free)
         for track_name, track in self.tracks.items():
             for name, average in zip(names, track.average, strict=True):
                 found[f"track.{track_name}.{name}"] = average
@@ -59,14 +70,25 @@ class State:
             found["rng.cuda"] = torch.cuda.get_rng_state()
         return found
 
-    def save(self, folder: Path, data_fingerprint: str) -> Checkpoint:
-        """Write the checkpoint of this position."""
+    def weights(self) -> Iterator[tuple[str, list[Tensor] | None]]:
+        """Name and weights of each readout of this position; None stands for the live weights, "raw"."""
+        yield "raw", None
+        if self.schedule_free is not None:
+            iterates = [self.schedule_free.state[parameter]["z"] for parameter in self.parameters]
+            yield READOUT, solve_average(self.parameters, iterates, self.plan.recipe.optimizer)
+        for name, track in self.tracks.items():
+            if track.step:  # updated every k steps, it may hold nothing yet
+                yield name, track.average
+
+    def save(self, folder: Path, data: Mapping[str, Any]) -> Checkpoint:
+        """Write the checkpoint of this position; `data` is the fingerprint of what it was trained on."""
         counters: dict[str, Any] = {
             "samples": self.plan.sizes.samples(self.step),
             "tokens": self.plan.tokens(self.step),
             "skipped": self.skipped,
             "tracks": {name: track.step for name, track in self.tracks.items()},
-            "data": data_fingerprint,
+            "data": data,
+            "fork_point": self.plan.is_fork_point(self.step),
         }
         return checkpoint.save(folder, self.step, self.tensors(), counters)
 
@@ -74,6 +96,8 @@ class State:
         """Become exactly what was saved. The plan stays this one: a checkpoint holds no schedule."""
         tensors = self.tensors()
         saved.load(tensors)
+        if self.schedule_free is not None:
+            set_counters(self.schedule_free, tensors)
         torch.set_rng_state(tensors["rng.cpu"])
         if "rng.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["rng.cuda"])

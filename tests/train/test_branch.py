@@ -1,0 +1,237 @@
+"""Branches: the exact state of a fork trained on under another schedule; WSD and WSD-S as trees."""
+
+import json
+import shutil
+from fractions import Fraction
+
+import pytest
+import torch
+
+from riverrun.errors import CheckpointError, SettingError
+from riverrun.runs import RunError, Tree
+from riverrun.runs.metrics import read_records
+from riverrun.train import parse_recipe, train
+from riverrun.train.branch import Decay, parse_length, plan_branch, train_branch
+from riverrun.units import Duration
+
+CONSTANT = ('schedule={kind = "constant", warmup = "5 steps"}', "metrics.every=1", "checkpoints.keep=99")
+
+
+def branch_off(run, until=None, **arguments):
+    return train_branch(plan_branch(Tree.open(run), **arguments), until)
+
+
+def bits(node, step):
+    saved = {checkpoint.step: checkpoint for checkpoint in node.checkpoints()}[step]
+    tensors = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in saved.names().items()}
+    saved.load(tensors)
+    counters = {key: saved.manifest[key] for key in ("samples", "tokens", "skipped", "tracks", "data")}
+    return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}, counters
+
+
+@pytest.mark.parametrize("shape", ["linear", "inverse"])
+def test_wsds_is_bit_for_bit_the_chain_of_trunk_branch_and_going_on(shape, tiny_recipe, tmp_path):
+    """Budgets 20, 40, decay 10%: boundaries 18/20 and 38/42, as 11250/12500 and 23750/26250 are published."""
+    wsds = f'schedule={{kind = "wsds", warmup = "5 steps", budgets = ["20 steps", "40 steps"], shape = "{shape}"}}'
+    whole = train(tiny_recipe(*CONSTANT, wsds), tmp_path / "whole", "45 steps")
+    assert whole.plan.schedule.boundaries == ((18, 20), (38, 42))
+    run = tmp_path / "chain"
+    train(tiny_recipe(*CONSTANT), run, "18 steps")
+    first = branch_off(run, decay=Decay(shape=shape))
+    stable = branch_off(run, "38 steps", source=first.node.id, decay=None)
+    second = branch_off(run, source=stable.node.id, decay=Decay(shape=shape))
+    last = branch_off(run, "45 steps", source=second.node.id, decay=None)
+    assert [first.step, stable.step, second.step, last.step] == [20, 38, 42, 45]
+    for outcome in (first, stable, second, last):
+        train(tiny_recipe(*CONSTANT, wsds), tmp_path / str(outcome.step), f"{outcome.step} steps")
+        assert bits(outcome.node, outcome.step) == bits(
+            Tree.open(tmp_path / str(outcome.step)).trunk, outcome.step
+        )
+    chained = [r for node in Tree.open(run).lineage(last.node) for r in read_records(node.metrics_path)]
+    assert chained == read_records(whole.node.metrics_path)
+
+
+def test_wsd_and_wsds_are_one_run_up_to_the_first_checkpoint(tiny_recipe, tmp_path):
+    for kind, budget in {"wsd": '"20 steps"', "wsds": '["20 steps", "40 steps"]'}.items():
+        name = "budget" if kind == "wsd" else "budgets"
+        recipe = tiny_recipe(
+            *CONSTANT, f'schedule={{kind = "{kind}", warmup = "5 steps", {name} = {budget}}}'
+        )
+        train(recipe, tmp_path / kind, "20 steps")
+    wsd, wsds = (Tree.open(tmp_path / kind).trunk for kind in ("wsd", "wsds"))
+    assert bits(wsd, 20) == bits(wsds, 20)
+    assert wsd.metrics_path.read_bytes() == wsds.metrics_path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("of", "boundaries"),
+    [
+        ("budget", [(18, 20), (38, 42), (78, 86)]),
+        ("cycle", [(18, 20), (38, 40), (76, 80)]),
+        ("cumulative", [(18, 20), (36, 40), (72, 80)]),
+    ],
+)
+def test_a_decay_for_a_budget_follows_the_accounting_of_wsds(of, boundaries, tiny_recipe, tmp_path):
+    run = tmp_path / "run"
+    train(tiny_recipe(*CONSTANT), run, "18 steps")
+    source = "trunk"
+    for budget, (start, end) in zip((20, 40, 80), boundaries, strict=True):
+        wanted = Duration(Fraction(budget), "steps")
+        if source != "trunk":
+            source = branch_off(run, f"{start} steps", source=source, decay=None).node.id
+        planned = plan_branch(Tree.open(run), source=source, budget=wanted, decay=Decay(of=of))
+        from_there = plan_branch(Tree.open(run), source=source, decay=Decay(of=of))
+        assert (planned.origin.checkpoint.step, planned.end) == (start, end)
+        assert (from_there.origin.checkpoint.step, from_there.end) == (start, end)
+        source = train_branch(planned).node.id
+
+
+def test_an_interrupted_branch_goes_on_to_the_same_bits(tiny_recipe, tmp_path, monkeypatch):
+    for name in ("once", "twice"):
+        train(tiny_recipe(), tmp_path / name, "20 steps")
+    once = branch_off(tmp_path / "once", decay=Decay(length=Duration.parse("10 steps")))
+    planned = plan_branch(Tree.open(tmp_path / "twice"), decay=Decay(length=Duration.parse("10 steps")))
+    killed = _Killed(at_step=26)
+    with pytest.raises(KeyboardInterrupt):
+        train_branch(planned, progress=killed)
+    assert planned.node.exists
+    again = plan_branch(Tree.open(tmp_path / "twice"), decay=Decay(length=Duration.parse("10 steps")))
+    assert again.node == planned.node
+    train_branch(again)
+    assert bits(once.node, 30) == bits(again.node, 30)
+    assert once.node.metrics_path.read_bytes() == again.node.metrics_path.read_bytes()
+
+
+def test_several_branches_share_a_fork_and_its_checkpoint_stays(tiny_recipe, tmp_path):
+    recipe = tiny_recipe("checkpoints.first=99x", "checkpoints.every=5 steps", "checkpoints.keep=1")
+    train(recipe, tmp_path / "run", "20 steps")
+    before = bits(Tree.open(tmp_path / "run").trunk, 20)
+    nodes = [
+        branch_off(tmp_path / "run", decay=Decay(shape=shape, length=Duration.parse("4 steps"))).node
+        for shape in ("linear", "cosine")
+    ]
+    nodes.append(branch_off(tmp_path / "run", decay=Decay(length=Duration.parse("8 steps"))).node)
+    assert [node.id for node in nodes] == ["decay-20-linear", "decay-20-cosine", "decay-20-linear-2"]
+    train(recipe, tmp_path / "run", "40 steps")
+    trunk = Tree.open(tmp_path / "run").trunk
+    assert [c.step for c in trunk.checkpoints()] == [20, 40]
+    assert bits(trunk, 20) == before
+
+
+def test_named_fork_points_stay_also_when_they_are_named_no_more(tiny_recipe, tmp_path):
+    few = ("checkpoints.first=99x", "checkpoints.every=5 steps", "checkpoints.keep=1")
+    train(tiny_recipe(*few, 'checkpoints.at=["12 steps"]'), tmp_path / "run", "20 steps")
+    train(tiny_recipe(*few), tmp_path / "run", "40 steps")
+    assert [c.step for c in Tree.open(tmp_path / "run").trunk.checkpoints()] == [12, 40]
+
+
+def test_a_branch_uses_its_schedule_from_the_first_step_and_its_peak(tiny_recipe, tmp_path):
+    outcome = train(tiny_recipe("metrics.every=1"), tmp_path / "run", "20 steps")
+    branched = branch_off(
+        tmp_path / "run", decay=Decay(floor=0.0, length=Duration.parse("10 steps")), peak_lr=0.05
+    )
+    at_fork = outcome.plan.schedule(20)
+    records = read_records(branched.node.metrics_path)
+    assert [r["step"] for r in records] == list(range(21, 31))
+    assert [r["lr"] for r in records] == pytest.approx([0.05 * at_fork * (1 - x / 10) for x in range(1, 11)])
+    assert branched.node.readouts()[-1]["step"] == 30
+
+
+@pytest.mark.parametrize("damage", ["missing", "torn", "optimizer-less"])
+def test_a_fork_that_cannot_be_used_is_told_and_nothing_is_written(damage, tiny_recipe, tmp_path):
+    recipe = tiny_recipe()
+    train(recipe, tmp_path / "run", "20 steps")
+    trunk = Tree.open(tmp_path / "run").trunk
+    folder = trunk.checkpoint_folder / "00000020"
+    if damage == "missing":
+        shutil.rmtree(folder)
+    elif damage == "torn":
+        next(folder.glob("*.safetensors")).write_bytes(b"torn")
+    else:
+        _without_optimizer(trunk, folder)
+    before = sorted(tmp_path.rglob("*"))
+    expected = {
+        "missing": "no checkpoint at step 20",
+        "torn": "bytes",
+        "optimizer-less": "no optimizer state",
+    }
+    with pytest.raises(CheckpointError, match=expected[damage]):
+        branch_off(tmp_path / "run", at=20)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_decays_that_cannot_be_are_refused_and_nothing_is_written(tiny_recipe, tmp_path):
+    train(tiny_recipe(*CONSTANT), tmp_path / "run", "20 steps")
+    before = sorted(tmp_path.rglob("*"))
+    tree = Tree.open(tmp_path / "run")
+    with pytest.raises(SettingError, match="floor: got 0; must be more than 0 for the shape 'inverse'"):
+        Decay(shape="inverse", floor=0.0)
+    with pytest.raises(SettingError, match="--decay: got 'liner'.*did you mean 'linear'"):
+        Decay(shape="liner")
+    for text in ("100%", "0%", "0 steps", "-3%", "12"):
+        with pytest.raises(SettingError, match="--length"):
+            parse_length(text)
+    budget = Duration.parse("10 steps")
+    with pytest.raises(SettingError, match="would begin at step -1, before the start"):
+        plan_branch(tree, budget=budget, decay=Decay(length=Duration.parse("11 steps")))
+    with pytest.raises(RunError, match=r"begins at step 90.*there are 10 \(ends at 11\)"):
+        plan_branch(tree, budget=Duration.parse("100 steps"))
+    with pytest.raises(RunError, match="no node 'trank'; did you mean 'trunk'"):
+        plan_branch(tree, source="trank")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_length_in_tokens_ends_by_the_budget_across_a_batch_ramp(tiny_recipe, tmp_path):
+    ramp = 'batch.ramps=[{at = "15 steps", sequences = 6}]'
+    outcome = train(tiny_recipe(*CONSTANT, ramp, 'checkpoints.at=["13 steps"]'), tmp_path / "run", "20 steps")
+    tokens = outcome.plan.tokens(20) - outcome.plan.tokens(13)
+    decay = Decay(length=Duration(Fraction(tokens), "tokens"))
+    planned = plan_branch(Tree.open(tmp_path / "run"), budget=Duration.parse("20 steps"), decay=decay)
+    assert (planned.origin.checkpoint.step, planned.end) == (13, 20)
+
+
+class _Killed:
+    """Progress that ends the process, as far as Python can, at a step."""
+
+    def __init__(self, at_step):
+        self._at_step = at_step
+
+    def begin(self, plan, step, stop):
+        pass
+
+    def step(self, record):
+        if record["step"] == self._at_step:
+            raise KeyboardInterrupt
+
+    def readout(self, record):
+        pass
+
+    def note(self, text):
+        pass
+
+    def end(self):
+        pass
+
+
+def _without_optimizer(trunk, folder):
+    """The checkpoint written again with the weights alone, as tools that export weights do."""
+    from riverrun.runs import checkpoint
+
+    saved = next(c for c in trunk.checkpoints() if c.path == folder)
+    tensors = {
+        name: torch.empty(shape, dtype=dtype)
+        for name, (shape, dtype) in saved.names().items()
+        if not name.startswith("optimizer.")
+    }
+    saved.load_part(tensors)
+    counters = {key: value for key, value in saved.manifest.items() if key not in ("format", "step", "files")}
+    shutil.rmtree(folder)
+    checkpoint.save(folder.parent, 20, tensors, counters)
+
+
+def test_the_recipe_of_a_node_can_be_read_back(tiny_recipe, tmp_path):
+    from riverrun.train import load_recipe
+
+    outcome = train(tiny_recipe(), tmp_path / "run", "5 steps")
+    facts = json.loads((outcome.node.path / "node.json").read_text())
+    assert load_recipe(outcome.node.path / "node.json") == parse_recipe(facts["recipe"])
