@@ -42,6 +42,15 @@ def test_without_a_name_it_lies_in_the_run_under_readout_and_step(riverrun, run)
     assert load_pretrained(run / f"trunk/readouts/{best}-00000040")[0].width == 16
 
 
+def test_a_branch_is_exported_into_its_own_folder(riverrun, run):
+    riverrun("branch", "run", "--length", "20 steps", "--name", "end", "--quiet")
+    ended = riverrun("export", "run", "--node", "end", "--readout", "raw")
+    assert ended.out == "run/branches/end/readouts/raw-00000060\n"
+    own = restore_readout(Tree.open(run).branch("end"), "raw").model.state_dict()
+    _, model = load_pretrained(run / "branches/end/readouts/raw-00000060")
+    assert all(torch.equal(tensor, own[name]) for name, tensor in model.state_dict().items())
+
+
 def test_half_the_bytes_in_bfloat16(riverrun, restored, here):
     riverrun("export", "run", "--readout", "raw", "--out", "exported", "--dtype", "bfloat16")
     _, model = load_pretrained(here / "exported")

@@ -32,6 +32,14 @@ def test_best_is_the_readout_with_the_lowest_held_out_loss(riverrun, run):
     assert riverrun(*WRITE).out == riverrun(*WRITE, "--readout", name).out
 
 
+def test_a_branch_writes_with_its_own_weights(riverrun, run):
+    riverrun("branch", "run", "--length", "20 steps", "--name", "end", "--quiet")
+    branch = (*WRITE, "--node", "end")
+    assert riverrun(*branch).out == riverrun(*branch, "--at", 60).out
+    assert riverrun(*branch).out != riverrun(*WRITE).out
+    assert riverrun(*WRITE, "--node", "trunk").out == riverrun(*WRITE).out
+
+
 def test_the_prompt_comes_first_and_matters(riverrun, run):
     prompt = "Fellow citizens — 日本 "
     written = riverrun(*WRITE, "--prompt", prompt).out
@@ -50,6 +58,7 @@ WRONG = {
     "an unknown readout": (("--readout", "ema-30"), r"no readout 'ema-30'; there are raw, ema-25, ema-6.25"),
     "no such position": (("--at", 11), r"run/trunk: has no checkpoint at step 11; there are: 10, 15"),
     "a negative position": (("--at", -1), r"run/trunk: has no checkpoint at step -1; there are: 10"),
+    "no such node": (("--node", "trank"), r"run: has no node 'trank'; did you mean 'trunk'?"),
     "a negative length": (("--tokens", -3), r"--tokens: got -3; must be at least 0"),
     "a negative temperature": (("--temperature", -3), r"--temperature: got -3.0; must be a finite number"),
     "a temperature that is no number": (("--temperature", "nan"), r"--temperature: got nan; must be"),

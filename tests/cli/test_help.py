@@ -7,8 +7,11 @@ import pytest
 VERBS = [
     (),
     ("train",),
-    ("generate",),
+    ("branch",),
+    ("feed",),
     ("tree",),
+    ("best",),
+    ("generate",),
     ("export",),
     ("plan",),
     ("audit",),
@@ -53,7 +56,7 @@ def test_help_imports_nothing_heavy(process):
 def test_the_module_and_the_shipped_names_agree(process):
     ended = process("--help")
     assert ended.code == 0
-    for verb in VERBS[1:9]:
+    for verb in VERBS[1:12]:
         assert verb[0] in ended.out
 
 

@@ -5,6 +5,8 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 from riverrun.runs.metrics import read_records
 
 
@@ -40,6 +42,85 @@ def test_as_json_it_agrees_with_the_record(riverrun, run):
         "step": 40,
         "tokens": 2560,
     }
+
+
+@pytest.fixture
+def grown(riverrun, run):
+    """Two branches from one fork, and one of a branch."""
+    riverrun("branch", "run", "--at", 34, "--length", "8 steps", "--name", "short", "--quiet")
+    riverrun(
+        "branch", "run", "--at", 34, "--length", "9 steps", "--peak-lr", 0.02, "--name", "fast", "--quiet"
+    )
+    riverrun("branch", "run", "--from", "short", "--decay", "none", "--until", "200 steps", "--name", "on")
+    return run
+
+
+def test_branches_are_drawn_under_the_node_and_step_that_they_came_from(riverrun, grown):
+    lines = riverrun("tree", "run").out.splitlines()
+    heads = [line for line in lines if ", at step " in line and "best" not in line]
+    assert [(len(line) - len(line.lstrip(" │├└─")), line.lstrip(" │├└─")) for line in heads] == [
+        (4, "trunk  inverse-sqrt, at step 40; 2.56k tokens"),
+        (
+            8,
+            "from step 34: fast  linear decay to 0.1 over steps 34-43, peak 0.02, at step 43; 576 tokens of its own, "
+            "2.75k on its path",
+        ),
+        (
+            8,
+            "from step 34: short  linear decay to 0.1 over steps 34-42, at step 42; 512 tokens of its own, "
+            "2.69k on its path",
+        ),
+        (
+            12,
+            "from step 42: on  inverse-sqrt, at step 200; 10.1k tokens of its own, 12.8k on its path",
+        ),
+    ]
+    assert lines[-1] == "13.8k tokens trained in all, in 4 nodes"
+
+
+def test_many_checkpoints_are_shortened(riverrun, grown):
+    out = riverrun("tree", "run").out
+    assert "checkpoints: 51, 76, 114, 171, 195, 200" in out
+    riverrun("train", "tiny.toml", "--run", "run", "--until", "500 steps")
+    saved = json.loads(riverrun("tree", "run", "--json").out)["nodes"][0]["checkpoints"]
+    shown = [f"{step:,}" for step in saved]
+    expected = f"checkpoints: {', '.join(shown[:3])}, ..., {', '.join(shown[-4:])} ({len(saved)} in all)"
+    assert len(saved) > 8
+    assert expected in riverrun("tree", "run").out
+
+
+def test_costs_as_json_add_up(riverrun, grown):
+    found = json.loads(riverrun("tree", "run", "--json").out)
+    nodes = {node["id"]: node for node in found["nodes"]}
+    costs = {name: (node["own_tokens"], node["path_tokens"]) for name, node in nodes.items()}
+    assert costs == {
+        "trunk": (40 * 64, 40 * 64),
+        "short": (8 * 64, 42 * 64),
+        "fast": (9 * 64, 43 * 64),
+        "on": (158 * 64, 200 * 64),
+    }
+    assert found["tokens"] == sum(own for own, _ in costs.values())
+    assert nodes["on"]["fork"] == nodes["on"]["parent"]
+    assert (nodes["on"]["fork"]["node"], nodes["on"]["fork"]["step"]) == ("short", 42)
+    assert nodes["trunk"]["fork"] is None
+    assert [node["feeds"] for node in nodes.values()] == [[], [], [], []]
+
+
+def test_a_branch_whose_parent_was_removed_is_still_shown(riverrun, grown):
+    shutil.rmtree(grown / "branches/short")
+    ended = riverrun("tree", "run")
+    assert (ended.code, ended.err) == (0, "")
+    assert "from step 42: on" in ended.out
+
+
+def test_it_needs_no_corpus(riverrun, run, texts, here):
+    texts("words")
+    riverrun("data", "ingest", "words", "--out", "corpus", "--quiet")
+    riverrun("train", "tiny.toml", "--run", "other", "--until", "20 steps", "--set", "data.corpus=corpus")
+    shutil.rmtree(here / "corpus")
+    ended = riverrun("tree", "other")
+    assert (ended.code, ended.err) == (0, "")
+    assert "at step 20; 1.28k tokens" in ended.out
 
 
 def test_a_run_that_was_killed_early_says_so(riverrun, run):

@@ -10,9 +10,13 @@ import tyro
 
 from riverrun import __version__
 from riverrun.cli.audit import audit
+from riverrun.cli.best import best
+from riverrun.cli.branch import branch
+from riverrun.cli.compare import compare
 from riverrun.cli.data import ingest, inspect
 from riverrun.cli.doctor import doctor
 from riverrun.cli.export import export
+from riverrun.cli.feed import feed
 from riverrun.cli.generate import generate
 from riverrun.cli.plan import plan
 from riverrun.cli.train import train
@@ -31,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"riverrun {__version__}")
         return 0
     app = tyro.extras.SubcommandApp()
-    for verb in (train, generate, tree, export, plan, audit, doctor):
+    for verb in (train, branch, feed, tree, best, generate, export, compare, plan, audit, doctor):
         app.command(verb)
     data = tyro.extras.SubcommandApp()
     data.command(ingest)

@@ -11,6 +11,7 @@ from tyro.conf import Positional
 def export(
     run: Positional[Path],
     *,
+    node: str = "trunk",
     readout: str = "best",
     at: int | None = None,
     out: Path | None = None,
@@ -20,9 +21,10 @@ def export(
 
     Args:
         run: directory of the run.
+        node: trunk, or the name of a branch.
         readout: raw, ema-25, ..., or best, the one with the lowest held-out loss.
         at: position of a checkpoint in steps; the latest if not given.
-        out: where to write; RUN/trunk/readouts/READOUT-STEP if not given. Must not exist.
+        out: where to write; readouts/READOUT-STEP in the node's folder if not given. Must not exist.
         dtype: of the stored weights.
     """
     import sys
@@ -36,9 +38,9 @@ def export(
     from riverrun.runs import Tree
     from riverrun.train.restore import restore_readout
 
-    node = Tree.open(run).trunk
-    restored = restore_readout(node, readout, at, note=lambda text: print(text, file=sys.stderr))
-    target = out or node.path / "readouts" / f"{restored.name}-{restored.checkpoint.step:08d}"
+    source = Tree.open(run).node(node)
+    restored = restore_readout(source, readout, at, note=lambda text: print(text, file=sys.stderr))
+    target = out or source.path / "readouts" / f"{restored.name}-{restored.checkpoint.step:08d}"
     if target.exists():
         raise SettingError(f"--out {target}: exists already; name another directory or remove it")
     try:

@@ -11,6 +11,7 @@ def generate(
     run: Positional[Path],
     *,
     prompt: str = "",
+    node: str = "trunk",
     readout: str = "best",
     at: int | None = None,
     tokens: int = 300,
@@ -23,6 +24,7 @@ def generate(
     Args:
         run: directory of the run.
         prompt: what to continue; empty starts a new document.
+        node: trunk, or the name of a branch.
         readout: raw, ema-25, ..., or best, the one with the lowest held-out loss.
         at: position of a checkpoint in steps; the latest if not given.
         tokens: at most so many.
@@ -40,7 +42,7 @@ def generate(
     if not 0 <= seed < 2**63:
         raise SettingError(f"--seed: got {seed}; must be a whole number from 0 to 2^63 - 1")
     restored = restore_readout(
-        Tree.open(run).trunk, readout, at, note=lambda text: print(text, file=sys.stderr)
+        Tree.open(run).node(node), readout, at, note=lambda text: print(text, file=sys.stderr)
     )
     tokenizer = restored.tokenizer
     ids = list(tokenizer.encode(prompt)) or [tokenizer.end_of_text]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
 import shlex
-import shutil
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from riverrun.cli.commands import program
 from riverrun.runs.metrics import Record
 from riverrun.train import Outcome
 from riverrun.train.readouts import best_readout, readout_names
@@ -43,7 +41,7 @@ def print_summary(console: Console, outcome: Outcome, recipe: Path, overrides: I
     run = outcome.node.path.parent
     readouts = outcome.node.readouts()
     if readouts:
-        _print_whole(console, readout_table(readouts, outcome.plan.tokens_per_x))
+        print_whole(console, readout_table(readouts, outcome.plan.tokens_per_x))
         console.print(f"\n{_sentence(readouts[-1])}\n")
         # Weights that score no number write no text, and after a signal there is no time for it.
         if not outcome.exit_code and math.isfinite(readouts[-1][f"loss/{best_readout(readouts[-1])}"]):
@@ -53,30 +51,21 @@ def print_summary(console: Console, outcome: Outcome, recipe: Path, overrides: I
         console.print(f"Interrupted at step {outcome.step:,}; the same command goes on from there.")
         return
     console.print("Next, write with the best model, or go on to a longer budget; nothing so far will change:")
-    program = _program()
-    write = [program, "generate", str(run), "--prompt", "The state of the union is"]
+    write = [program(), "generate", str(run), "--prompt", "The state of the union is"]
     option = [] if run == Path("runs") / recipe.stem else ["--run", str(run)]
     settings = [word for override in overrides for word in ("--set", override)]
-    go_on = [program, "train", str(recipe), *option, *settings, "--until", _twice(outcome)]
+    go_on = [program(), "train", str(recipe), *option, *settings, "--until", twice(outcome)]
     for command in (write, go_on):
         console.print(f"  {shlex.join(command)}", soft_wrap=True, markup=False)
 
 
-def _program() -> str:
-    """How to call riverrun again: by name where the shell finds it, else by the path it was called by."""
-    called = Path(sys.argv[0])
-    if called.name != "riverrun" or shutil.which("riverrun"):
-        return "riverrun"
-    return os.path.relpath(called)
-
-
-def _twice(outcome: Outcome) -> str:
+def twice(outcome: Outcome) -> str:
     """Twice the tokens so far, as --until takes it: in multiples of 1x where three digits can say it."""
     multiple = 2 * outcome.tokens / outcome.plan.tokens_per_x
     return f"{multiple:.3g}x" if 0.001 <= multiple < 999.5 else f"{2 * outcome.tokens} tokens"
 
 
-def _print_whole(console: Console, table: Table) -> None:
+def print_whole(console: Console, table: RenderableType) -> None:
     """Print a table at its full width: a wrapped line still has every digit, a cut one has not."""
     usual = console.width
     needed = console.measure(table, options=console.options.update(max_width=10_000)).maximum

@@ -8,42 +8,57 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
+    from rich.tree import Tree as Drawing
+
     from riverrun.runs import Node
+    from riverrun.train.plan import Plan
+
+_CHECKPOINTS_SHOWN = 8
+_WIDE = 10_000
 
 
 def tree(run: Positional[Path], *, json: bool = False) -> None:
-    """Show what a run holds: nodes, schedules, positions, best readouts, checkpoints.
+    """Show what a run holds: nodes with schedules, positions, costs, best readouts, checkpoints.
 
     Args:
         run: directory of the run.
         json: print one JSON object.
     """
     from riverrun.runs import Tree
+    from riverrun.units import short_count
 
     nodes = [_facts(node) for node in Tree.open(run).nodes()]
+    total = sum(facts["own_tokens"] for facts in nodes)
     if json:
         from riverrun.runs.metrics import to_json
 
-        print(to_json({"run": str(run), "nodes": nodes}))
+        print(to_json({"run": str(run), "nodes": nodes, "tokens": total}))
         return
     from rich.console import Console
     from rich.text import Text
     from rich.tree import Tree as Drawing
 
     drawing = Drawing(Text(str(run)))
+    present = {facts["id"] for facts in nodes}
     for facts in nodes:
-        branch = drawing.add(Text(f"{facts['id']}  {facts['schedule']}, at step {facts['step']:,}"))
-        for line in _lines(facts):
-            branch.add(line)
-    Console(highlight=False).print(drawing)
+        if facts["fork"] is None or facts["fork"]["node"] not in present:
+            _draw(drawing, facts, nodes)
+    console = Console(highlight=False)
+    if not console.is_terminal:  # whoever reads lines gets them whole
+        console.width = _WIDE
+    console.print(drawing)
+    console.print(f"{short_count(total)} tokens trained in all, in {len(nodes)} node{'s' * (len(nodes) > 1)}")
 
 
 def _facts(node: Node) -> dict[str, Any]:
-    from riverrun.runs.metrics import read_records
+    from dataclasses import asdict
+
+    from riverrun.cli.schedules import described
+    from riverrun.train.costs import reached, recorded_plan
     from riverrun.train.readouts import best_readout
 
-    records = read_records(node.metrics_path)
-    checkpoints = [checkpoint.step for checkpoint in node.checkpoints()]
+    plan, step = recorded_plan(node), reached(node)
+    fork = None if node.parent is None else asdict(node.parent)
     readouts = node.readouts()
     best = None
     if readouts:
@@ -58,11 +73,59 @@ def _facts(node: Node) -> dict[str, Any]:
     return {
         "id": node.id,
         "parent": node.facts["parent"],
+        "fork": fork,
         "schedule": node.facts["recipe"]["schedule"]["kind"],
-        "step": max([*checkpoints[-1:], *(record["step"] for record in records[-1:])], default=0),
+        "learning_rate": described(plan),
+        "peak_lr": plan.recipe.optimizer.peak_lr,
+        "step": step,
+        "own_tokens": plan.tokens(step) - (plan.tokens(fork["step"]) if fork else 0),
+        "path_tokens": plan.tokens(step),
         "best": best,
-        "checkpoints": checkpoints,
+        "checkpoints": [checkpoint.step for checkpoint in node.checkpoints()],
+        "feeds": _feeds(node, plan),
     }
+
+
+def _feeds(node: Node, plan: Plan) -> list[dict[str, Any]]:
+    """The feeds that begin in this node, of its recipe and later ones."""
+    from riverrun.train.session import recorded_feeds
+
+    begins_at = plan.sizes.samples(node.parent.step) if node.parent else 0
+    return [
+        {
+            "step": plan.step_at(feed.at),
+            "sample": plan.samples_at(feed.at),
+            "corpus": feed.corpus,
+            "weight": feed.weight,
+        }
+        for feed in (*plan.recipe.data.feeds, *recorded_feeds(node))
+        if plan.samples_at(feed.at) >= begins_at
+    ]
+
+
+def _draw(under: Drawing, facts: dict[str, Any], nodes: list[dict[str, Any]]) -> None:
+    """A node with what it holds, then its branches by where they begin."""
+    from rich.text import Text
+
+    fork = f"from step {facts['fork']['step']:,}: " if facts["fork"] else ""
+    parents = [other for other in nodes if facts["fork"] and other["id"] == facts["fork"]["node"]]
+    peak = "".join(
+        f", peak {facts['peak_lr']:g}" for parent in parents if parent["peak_lr"] != facts["peak_lr"]
+    )
+    schedule = f"{facts['learning_rate']}{peak}"
+    drawn = under.add(Text(f"{fork}{facts['id']}  {schedule}, at step {facts['step']:,}; {_cost(facts)}"))
+    for line in _lines(facts):
+        drawn.add(Text(line))
+    branches = [other for other in nodes if other["fork"] and other["fork"]["node"] == facts["id"]]
+    for branch in sorted(branches, key=lambda other: (other["fork"]["step"], other["id"])):
+        _draw(drawn, branch, nodes)
+
+
+def _cost(facts: dict[str, Any]) -> str:
+    from riverrun.units import short_count
+
+    own = f"{short_count(facts['own_tokens'])} tokens"
+    return f"{own} of its own, {short_count(facts['path_tokens'])} on its path" if facts["fork"] else own
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
@@ -75,5 +138,19 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         if best
         else "no readout yet"
     )
-    saved = ", ".join(f"{step:,}" for step in facts["checkpoints"]) or "none yet"
-    return [evaluated, f"checkpoints: {saved}"]
+    fed = [
+        f"{100 * feed['weight']:.3g}% {feed['corpus']} from step {feed['step']:,}" for feed in facts["feeds"]
+    ]
+    lines = [evaluated, f"checkpoints: {_shortened(facts['checkpoints'])}"]
+    return [*lines, f"feeds: {', '.join(fed)}"] if fed else lines
+
+
+def _shortened(steps: list[int]) -> str:
+    """All positions, or how many there are with the first and the latest few."""
+    if not steps:
+        return "none yet"
+    shown = [f"{step:,}" for step in steps]
+    if len(steps) <= _CHECKPOINTS_SHOWN:
+        return ", ".join(shown)
+    first, latest = _CHECKPOINTS_SHOWN // 2 - 1, _CHECKPOINTS_SHOWN // 2
+    return f"{', '.join(shown[:first])}, ..., {', '.join(shown[-latest:])} ({len(steps)} in all)"

@@ -17,7 +17,7 @@ from riverrun.schedules import WSD, WSDS, Decayed, Schedule
 from riverrun.schedules.shapes import check_floor, decay_shape
 from riverrun.train.plan import Plan, build_plan
 from riverrun.train.progress import Progress, Quiet
-from riverrun.train.recipe import Feed, Recipe
+from riverrun.train.recipe import Feed, Recipe, differences
 from riverrun.train.session import Note, Origin, Session, open_session, recorded_feeds, recorded_recipe
 from riverrun.train.sources import absolute, open_sources, open_stream
 from riverrun.train.stretch import Outcome, train_stretch
@@ -42,7 +42,8 @@ class Decay:
         try:
             decay_shape(self.shape)
         except ValueError as error:
-            raise SettingError(f"--decay: {str(error).removeprefix('shape: ')}, or none") from None
+            complaint = str(error).removeprefix("shape: ").replace("must be one of", "must be none or one of")
+            raise SettingError(f"--decay: {complaint}") from None
         if not 0 <= self.floor <= 1:
             raise SettingError(f"--floor: got {self.floor:g}; must be a fraction from 0 to 1")
         try:
@@ -108,6 +109,8 @@ def plan_branch(
         RunError, CheckpointError: no such node, no checkpoint there, or a damaged one.
         SettingError: a decay that is longer than its budget, or no decay at all.
     """
+    if peak_lr is not None and not 0 < peak_lr < math.inf:
+        raise SettingError(f"--peak-lr: got {peak_lr:g}; must be a positive number")
     parent = tree.node(source)
     recipe = recorded_recipe(parent)
     plan = build_plan(recipe, open_sources(recipe.data)[0][0].vocabulary)
@@ -128,6 +131,8 @@ def plan_branch(
         else:
             checkpoint = find_checkpoint(parent, at if isinstance(at, int) else plan.step_at(at))
         end = 0 if decay is None else _end_from(plan, before, checkpoint.step, decay)
+        if decay is not None and end <= checkpoint.step:
+            raise SettingError(f"--length: a decay of no steps from step {checkpoint.step:,}; make it longer")
     start = checkpoint.step
     origin = Origin(parent, checkpoint)
     named = None if name is None else _named(tree, name, origin)
@@ -141,6 +146,9 @@ def plan_branch(
         data=absolute(replace(recipe.data, feeds=feeds)),
         optimizer=replace(recipe.optimizer, peak_lr=peak_lr or recipe.optimizer.peak_lr),
     )
+    changed = differences(recorded_recipe(named), recipe) if named is not None and named.exists else []
+    if changed:
+        raise RunError(f"--name: {name} is there already: {changed[0]}; take another name")
     # Raises what the new schedule and data cannot be, before anything is written.
     planned = build_plan(recipe, plan.decoder.vocabulary)
     open_stream(planned)
@@ -211,17 +219,13 @@ def _end_from(plan: Plan, before: list[tuple[int, int]], start: int, decay: Deca
     """Where a decay from position `start` ends."""
     done = [(first, min(last, start)) for first, last in before if first < start]
     if isinstance(decay.length, Duration):
-        end = _after(plan, start, decay.length)
-    else:
-        uncounted = {
-            "budget": sum(last - first for first, last in done),
-            "cycle": max((last for _, last in done), default=0),
-            "cumulative": 0,
-        }[decay.of]
-        end = round((start - uncounted) / (1 - decay.length)) + uncounted
-    if end <= start:
-        raise SettingError(f"--length: a decay of no steps from step {start:,}; make it longer")
-    return end
+        return _after(plan, start, decay.length)
+    uncounted = {
+        "budget": sum(last - first for first, last in done),
+        "cycle": max((last for _, last in done), default=0),
+        "cumulative": 0,
+    }[decay.of]
+    return round((start - uncounted) / (1 - decay.length)) + uncounted
 
 
 def _after(plan: Plan, start: int, length: Duration) -> int:
@@ -235,8 +239,8 @@ def _after(plan: Plan, start: int, length: Duration) -> int:
 def _no_fork_point(
     plan: Plan, parent: Node, before: list[tuple[int, int]], budget: Duration, decay: Decay, start: int
 ) -> str:
-    there = [checkpoint.step for checkpoint in parent.checkpoints() if checkpoint.step > 0]
-    ends = [f"{step:,} (ends at {_end_from(plan, before, step, decay):,})" for step in there]
+    there = {saved.step: _end_from(plan, before, saved.step, decay) for saved in parent.checkpoints()}
+    ends = [f"{step:,} (ends at {end:,})" for step, end in there.items() if end > step]
     return (
         f"{parent.path}: a decay that ends at the budget of {budget} begins at step {start:,}, and no checkpoint is "
         f"kept there; there are {', '.join(ends) or 'none'}. Name one with --at, or have it kept in time with "

@@ -39,6 +39,11 @@ def feed(node: Node, corpus: str, weight: float, at: int | None = None) -> Feed:
                 f"--from: got {start}; {node.id} is trained up to step {reached:,} already, and its past stays as it "
                 "is. Name that step or a later one, or feed a branch from an earlier checkpoint"
             )
+        before = max((plan.step_at(fed.at) for fed in (*recipe.data.feeds, *recorded_feeds(node))), default=0)
+        if start < before:
+            raise SettingError(
+                f"--from: got {start}; the feed before it begins at step {before:,}, so name that step or a later one"
+            )
         position = Duration(Fraction(plan.tokens(start)), "tokens")
         (added,) = absolute(Data(feeds=(Feed(at=position, corpus=corpus, weight=weight),))).feeds
         stream = open_stream(plan, (*recorded_feeds(node), added))

@@ -1,0 +1,126 @@
+"""What `branch` prints before and after: what is forked, what the decay gained, what to try next."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from riverrun.cli.commands import Command, branch_command, program
+from riverrun.cli.schedules import described
+from riverrun.cli.summary import print_whole, readout_table, twice
+from riverrun.runs import Tree
+from riverrun.runs.metrics import Record
+from riverrun.train import Outcome, Plan, Shown
+from riverrun.train.branch import Branch
+from riverrun.train.readouts import best_readout
+from riverrun.train.session import recorded_recipe
+from riverrun.units import short_count
+
+
+class Announced(Shown):
+    """Says what is forked from where once training begins: by then everything was checked."""
+
+    def __init__(self, console: Console, branch: Branch):
+        super().__init__(console)
+        self._opening = _opening(branch)
+
+    def begin(self, plan: Plan, step: int, stop: float) -> None:
+        """Say it, then as usual."""
+        self.note(self._opening)
+        super().begin(plan, step, stop)
+
+
+def _opening(branch: Branch) -> str:
+    fork, peak = branch.origin.fork, branch.recipe.optimizer.peak_lr
+    other = f", peak {peak:g}" if peak != recorded_recipe(branch.origin.parent).optimizer.peak_lr else ""
+    schedule = described(branch.plan)
+    return f"{branch.node.id}: from {fork.node} at step {fork.step:,}, learning rate: {schedule}{other}"
+
+
+def summary(run: Path, branch: Branch, outcome: Outcome) -> dict[str, Any]:
+    """The readouts beside those at the fork, as plain data."""
+    readouts = outcome.node.readouts()
+    fork = branch.origin.fork
+    return {
+        "run": str(run),
+        "node": outcome.node.id,
+        "fork": asdict(fork),
+        "step": outcome.step,
+        "end": branch.end,
+        "tokens": outcome.tokens,
+        "own_tokens": outcome.tokens - outcome.plan.tokens(fork.step),
+        "before": _before(branch),
+        "readouts": readouts,
+        "best": best_readout(readouts[-1]) if readouts else None,
+    }
+
+
+def print_summary(
+    console: Console, run: Path, branch: Branch, outcome: Outcome, until: str | None = None
+) -> None:
+    """The losses at the fork and since, what they say, where the branch lies, what to try next."""
+    readouts, before = outcome.node.readouts(), _before(branch)
+    if readouts:
+        rows = [*([before] if before else []), *readouts]
+        print_whole(console, readout_table(rows, outcome.plan.tokens_per_x))
+        console.print(f"\n{_sentence(branch, before, readouts[-1])}\n", soft_wrap=True)
+    saved = ", ".join(f"{checkpoint.step:,}" for checkpoint in outcome.node.checkpoints()) or "none yet"
+    console.print(f"Saved in {outcome.node.path}: checkpoints of step {saved}.", soft_wrap=True, markup=False)
+    if outcome.exit_code:
+        console.print(f"Interrupted at step {outcome.step:,}; this goes on from there:")
+        commands = [_again(run, branch, until)]
+    else:
+        console.print("Next, take this model with you, or go on; nothing so far will change:")
+        commands = _next(run, branch, outcome)
+    for command in commands:
+        console.print(f"  {shlex.join(command)}", soft_wrap=True, markup=False)
+
+
+def _before(branch: Branch) -> Record | None:
+    """The readouts at the fork; where it was not evaluated, the last ones before it on the way there."""
+    parent, step = branch.origin.parent, branch.origin.checkpoint.step
+    for node in reversed(Tree(parent.run).lineage(parent)):
+        evaluated = [record for record in node.readouts() if record["step"] <= step]
+        if evaluated:
+            return evaluated[-1]
+    return None
+
+
+def _sentence(branch: Branch, before: Record | None, last: Record) -> str:
+    best = best_readout(last)
+    loss: float = last[f"loss/{best}"]
+    now = (
+        f"At step {last['step']:,} the best model of {branch.node.id} is {best}, at {loss:.4f} nats per token"
+    )
+    if before is None:
+        return f"{now}."
+    then = best_readout(before)
+    gain = before[f"loss/{then}"] - loss
+    fork = branch.origin.fork
+    where = f"at the fork ({then})"
+    if before["step"] != fork.step:
+        where = f"before the fork ({then} at step {before['step']:,})"
+    more = short_count(last["tokens"] - before["tokens"])
+    return (
+        f"{now}: {abs(gain):.4f} {'better' if gain >= 0 else 'worse'} than the best {where}, for {more} more "
+        "tokens."
+    )
+
+
+def _again(run: Path, branch: Branch, until: str | None) -> Command:
+    command = branch_command(
+        run, branch.node.id, branch.recipe, branch.origin.parent, branch.origin.checkpoint.step
+    )
+    return [*command, "--until", until] if until else command
+
+
+def _next(run: Path, branch: Branch, outcome: Outcome) -> list[Command]:
+    export = [program(), "export", str(run), "--node", branch.node.id]
+    onward = [program(), "branch", str(run), "--from", branch.node.id]
+    if branch.end is not None:
+        return [export, [*onward, "--decay", "none", "--until", twice(outcome)]]
+    return [export, onward, _again(run, branch, twice(outcome))]

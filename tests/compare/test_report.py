@@ -1,0 +1,61 @@
+import io
+import random
+
+import pytest
+from rich.console import Console
+
+from riverrun.compare import extra
+from riverrun.compare.extra import require_packages
+from riverrun.compare.plan import parse_plan
+from riverrun.compare.report import write_report
+from riverrun.errors import SettingError
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_report_is_four_files_and_what_to_print(simulate, tmp_path):
+    simulated = simulate(peaks=(0.004,))
+    printed = write_report(tmp_path / "new" / "report", simulated.methods, simulated.results, simulated.facts)
+    files = contents(tmp_path / "new" / "report")
+    assert set(files) == {"results.csv", "table.md", "figure.png", "claims.md"}
+    for name in ("table.md", "claims.md"):
+        assert simulated.facts.command in files[name].decode()
+        assert simulated.facts.hardware in files[name].decode()
+    console = Console(width=200, file=io.StringIO())
+    for part in printed:
+        console.print(part)
+    for text in (
+        "Held-out loss",
+        "Difference to cosine",
+        "Settings chosen",
+        "constant + ema-25 tracks cosine",
+    ):
+        assert text in console.file.getvalue()
+
+
+def test_the_order_of_results_changes_no_byte(simulate, tmp_path):
+    simulated = simulate()
+    write_report(tmp_path / "first", simulated.methods, simulated.results, simulated.facts)
+    random.Random(1).shuffle(simulated.results)
+    write_report(tmp_path / "second", simulated.methods, simulated.results, simulated.facts)
+    write_report(tmp_path / "second", simulated.methods, simulated.results, simulated.facts)
+    assert contents(tmp_path / "first") == contents(tmp_path / "second")
+
+
+def test_without_results_the_report_says_so_and_has_no_figure(simulate, tmp_path):
+    simulated = simulate(("cosine", "wsd"))
+    write_report(tmp_path, simulated.methods, [], simulated.facts)
+    files = contents(tmp_path)
+    assert set(files) == {"results.csv", "table.md", "claims.md"}
+    assert "No settings chosen" in files["table.md"].decode()
+
+
+def test_a_missing_package_is_named_with_the_way_to_get_it(monkeypatch, plan_table):
+    plan = parse_plan(plan_table)
+    require_packages(plan)
+    monkeypatch.setattr(extra, "find_spec", lambda name: None)
+    with pytest.raises(SettingError, match=r"pip install 'riverrun\[compare\]'") as raised:
+        require_packages(plan)
+    assert "\n" not in str(raised.value)
