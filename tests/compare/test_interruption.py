@@ -72,17 +72,18 @@ def wait_for(process, folder, more_than):
 
 
 def test_killed_at_random_moments_five_times_it_gives_the_same_table(plan_file, tmp_path):
-    assert main(command(plan_file, tmp_path / "once", "--quiet", "--workers", "1")[3:]) == 0
+    seeds = ("--set", "seeds=[0,1,2,3]")
+    assert main(command(plan_file, tmp_path / "once", "--quiet", "--workers", "1", *seeds)[3:]) == 0
     chance, killed = random.Random(5), 0
     for _ in range(5):
-        process = start(plan_file, tmp_path / "killed", "--workers", "2")
+        process = start(plan_file, tmp_path / "killed", "--workers", "2", *seeds)
         wait_for(process, tmp_path / "killed", progress_in(tmp_path / "killed"))
         time.sleep(chance.uniform(0, 0.3))
         killed += process.poll() is None
         process.kill()
         process.communicate()
     assert killed == 5
-    last = start(plan_file, tmp_path / "killed", "--workers", "2")
+    last = start(plan_file, tmp_path / "killed", "--workers", "2", *seeds)
     printed, _ = last.communicate(timeout=300)
     assert last.returncode == 0, printed
     assert told(tmp_path / "killed") == told(tmp_path / "once")
@@ -120,8 +121,10 @@ def test_two_comparisons_do_not_write_into_one_folder(plan_file, tmp_path):
 def test_a_worker_that_dies_is_replaced_and_its_run_tried_again(plan_file, tmp_path):
     process = start(plan_file, tmp_path / "out", "--workers", "2")
     wait_for(process, tmp_path / "out", 0)
-    for child in _children(process.pid):
-        os.kill(child, signal.SIGKILL)
+    workers = _children(process.pid)
+    assert len(workers) == 2
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
     printed, _ = process.communicate(timeout=300)
     assert process.returncode == 0, printed
     assert "tried again" in printed
@@ -131,9 +134,10 @@ def test_a_worker_that_dies_is_replaced_and_its_run_tried_again(plan_file, tmp_p
 def _children(parent):
     """The processes that train: children of the command that run Python's spawned main."""
     listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(parent)], capture_output=True, text=True, check=True
+        ["ps", "-ww", "-o", "pid=,ppid=,args=", "-A"], capture_output=True, text=True, check=True
     ).stdout
-    return [int(line.split()[0]) for line in listed.splitlines() if "spawn_main" in line]
+    rows = (line.split(maxsplit=2) for line in listed.splitlines())
+    return [int(row[0]) for row in rows if int(row[1]) == parent and "spawn_main" in row[2]]
 
 
 def test_on_a_ray_cluster_it_gives_the_same_table(plan_file, tmp_path, monkeypatch):

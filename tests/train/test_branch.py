@@ -166,7 +166,7 @@ def test_decays_that_cannot_be_are_refused_and_nothing_is_written(tiny_recipe, t
     tree = Tree.open(tmp_path / "run")
     with pytest.raises(SettingError, match="floor: got 0; must be more than 0 for the shape 'inverse'"):
         Decay(shape="inverse", floor=0.0)
-    with pytest.raises(SettingError, match="--decay: got 'liner'.*did you mean 'linear'"):
+    with pytest.raises(SettingError, match=r"--decay: got 'liner'.*did you mean 'linear'"):
         Decay(shape="liner")
     for text in ("100%", "0%", "0 steps", "-3%", "12"):
         with pytest.raises(SettingError, match="--length"):

@@ -113,12 +113,12 @@ def draw(measured: Measured) -> Figure:
 
 
 def drawn_methods(measured: Measured) -> list[Method]:
-    """The raw weights of every arm, and the best average, on the windows to choose by, of the horizon-free ones."""
+    """What every arm trains, and the best average, on the windows to choose by, of the horizon-free ones."""
     averages = [measured.best_average(arm) for arm in measured.arms(*HORIZON_FREE)]
     return [
         method
         for method in measured.methods
-        if (method.readout == "raw" or method in averages) and _cells(measured, method)
+        if (method.plain or method in averages) and _cells(measured, method)
     ]
 
 
@@ -127,13 +127,13 @@ def _looks(measured: Measured, drawn: list[Method]) -> dict[str, _Look]:
     baseline = measured.baseline.arm if measured.baseline else None
     others = [arm for arm in dict.fromkeys(method.arm for method in drawn) if arm != baseline]
     numbers = {arm: number for number, arm in enumerate(others)}
-    averaged = {method.arm for method in drawn if method.readout != "raw"}
+    averaged = {method.arm for method in drawn if not method.plain}
     looks = {}
     for method in drawn:
         number = numbers.get(method.arm)
         colour = _BASELINE if number is None else _COLOURS[number % len(_COLOURS)]
         marker = "X" if number is None else _MARKERS[number % len(_MARKERS)]
-        looks[method.name] = _Look(colour, marker, method.readout == "raw" and method.arm in averaged)
+        looks[method.name] = _Look(colour, marker, method.plain and method.arm in averaged)
     return looks
 
 
@@ -249,7 +249,7 @@ def _set_tokens(axes: Axes, ticks: dict[str, int], furthest: int) -> None:
     axes.set_ylabel("learning rate")
     axes.set_xlabel("budget, tokens")
     axes.set_xscale("log")
-    axes.set_xlim(min(ticks.values()) / 1.6, furthest * 1.12)
+    axes.set_xlim(min(ticks.values()) / 1.6, furthest * 1.25)
     labels = [f"{budget}\n{short_count(tokens)}" for budget, tokens in ticks.items()]
     axes.set_xticks(list(ticks.values()), labels)
     axes.xaxis.set_minor_locator(NullLocator())

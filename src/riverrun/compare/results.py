@@ -30,8 +30,13 @@ class Method:
 
     @property
     def name(self) -> str:
-        """The arm, and the readout where it is an average of its own: "constant + ema-25"."""
-        return self.arm if self.readout in ("raw", self.arm) else f"{self.arm} + {self.readout}"
+        """The arm, and the readout where it is not what the arm trains: "constant + ema-25"."""
+        return self.arm if self.plain else f"{self.arm} + {self.readout}"
+
+    @property
+    def plain(self) -> bool:
+        """Whether the readout is what the arm trains: the raw weights, or the average that Schedule-Free is about."""
+        return self.readout == ("schedule-free" if self.kind == "schedule-free" else "raw")
 
 
 @dataclass(frozen=True)
