@@ -89,6 +89,10 @@ def _extras() -> list[dict[str, Any]]:
     uses = {
         "pyarrow": ("data", "reads .parquet and .jsonl.zst"),
         "datasets": ("hub", "streams Hugging Face datasets"),
+        "scipy": ("compare", "gives the intervals of comparisons"),
+        "matplotlib": ("compare", "draws the figure of comparisons"),
+        "schedulefree": ("schedule-free", "trains with Schedule-Free AdamW"),
+        "ray": ("ray", "spreads comparisons over machines"),
     }
     return [
         _check(
