@@ -78,6 +78,7 @@ def test_it_writes_table_claims_figure_and_trees_and_goes_on(plan, riverrun, her
         "Held-out loss",
         "Difference to cosine",
         "wsd-s is better than wsd at equal total compute",
+        "Paired by seed, ± half of the 95% interval; below zero is better.\n",  # wider than its table
         "saved)",
     ):
         assert part in first.out
@@ -89,8 +90,19 @@ def test_it_writes_table_claims_figure_and_trees_and_goes_on(plan, riverrun, her
     assert files["figure.png"].startswith(b"\x89PNG")
     assert riverrun("tree", next(folder.glob("constant-0.01-seed0-*"))).code == 0
     again = riverrun("compare", plan, "--workers", 1, "--json", "--quiet")
-    results = json.loads(again.out)["results"]
+    told = json.loads(again.out)
+    results = told["results"]
     assert len(results) == 5 * 2 * 2 * 2
+    assert {(c["method"], c["budget"]) for c in told["choices"]} == {
+        (r["method"], r["budget"]) for r in results
+    }
+    assert all(c["point"]["optimizer.peak_lr"] == c["edges"][0]["value"] for c in told["choices"])
+    assert all(
+        f"- **{c['verdict']}**: {c['statement']}.\n  {c['evidence']}\n" in files["claims.md"].decode()
+        for c in told["claims"]
+    )
+    assert len(told["claims"]) == files["claims.md"].count(b"- **")
+    assert told["failures"] == told["retries"] == {}
     assert {r["method"] for r in results} == {"cosine", "constant", "constant + ema-25", "wsd", "wsd-s"}
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.name in files} == files
 
@@ -103,7 +115,7 @@ def test_it_writes_table_claims_figure_and_trees_and_goes_on(plan, riverrun, her
         ("decays.shape=inverse", "decays.floor: got 0; must be more than 0 for the shape 'inverse'"),
         ("arms.wsd.shape=inverse", "floor: got 0; must be more than 0 for the shape 'inverse'"),
         ("decays.fraction=0.95", "decays.warmup: got 4; must be at most 1, the stable end"),
-        ("baseline=cosin", "baseline: got 'cosin'; must be an arm; did you mean 'cosine'"),
+        ("baseline=cosin", "baseline: got 'cosin'; must be a row of the table; did you mean 'cosine'"),
         ('recipe.data={corpus="nowhere"}', "corpus nowhere: no such directory"),
         ("workers=0", "workers: got 0"),
     ],

@@ -130,6 +130,7 @@ class Simulated:
                 kind=kind,
                 per_budget=kind == "cosine",
                 axes={"optimizer.peak_lr": peaks},
+                shape="linear" if kind in ("wsd", "wsds") else "",
             )
             for kind in kinds
             for readout in READOUTS[kind]

@@ -11,11 +11,12 @@ TRACKS = "constant + ema-25 tracks cosine"
 RAW = "constant without an average does not track"
 ABOVE = "constant without an average lies above"
 SQRT = "inverse-sqrt + ema-25 is better than constant + ema-25"
-DROPS = "wsd stays high"
+HIGH = "wsd: before its decay it lies above cosine of the same budget at the same tokens"
+DROPS = "wsd drops in its decay"
 EQUAL_COMPUTE = "wsds is better than wsd at equal total compute"
 EQUAL_STEPS = "wsds is better than cyclic-cosine at equal steps"
 PEAK = "wsd: a higher peak LR"
-LITTLE = "wsd: averaging gains little"
+LITTLE = "wsd: after the decay averaging gains less than a quarter"
 
 
 def jitter(size):
@@ -154,8 +155,106 @@ def test_the_fall_in_a_decay_is_held_against_the_same_stretch_of_the_constant_lr
     losses = {reading.step: reading.loss for reading in constant.curve}
     other = losses[900] - losses[1000]
     fall = wsd.before_decay.loss - wsd.loss
-    assert f"2x {1000 * (fall - other):+.1f} [" in found.evidence
-    assert f"({1000 * fall:.1f} against {1000 * other:.1f})" in found.evidence
+    assert (
+        f"2x {1000 * (fall - other):+.1f} ± 0.0 ({1000 * fall:.1f} against {1000 * other:.1f})"
+        in found.evidence
+    )
+    assert "interpolated" not in found.evidence
+
+
+def test_the_constant_lr_is_read_at_the_peak_that_was_chosen_for_wsd(simulate):
+    simulated = simulate(("constant", "wsd"), spread=0.0)
+    measured = simulated.measured(baseline=None)
+    choices = {choice.method: dict(choice.point)["optimizer.peak_lr"] for choice in measured.choices}
+    assert (choices["constant"], choices["wsd"]) == (0.002, 0.004)
+    only = simulate(("constant", "wsd"), peaks=(0.004,), spread=0.0)
+    assert claim(simulated, DROPS, baseline=None) == claim(only, DROPS, baseline=None)
+
+
+def test_a_peak_that_the_constant_lr_was_not_trained_at_is_told(simulate):
+    simulated = simulate(("constant", "wsd"))
+    simulated.results = [
+        result
+        for result in simulated.results
+        if result.method != "constant" or result.point[0][1] != 0.004 or result.seed == 0
+    ]
+    assert "; 1 seed." in claim(simulated, DROPS, baseline=None).evidence
+    simulated.methods = [
+        replace(method, axes={"optimizer.peak_lr": (0.002,)}) if method.arm == "constant" else method
+        for method in simulated.methods
+    ]
+    simulated.results = [
+        result
+        for result in simulated.results
+        if result.method.startswith("wsd") or result.point[0][1] == 0.002
+    ]
+    found = claim(simulated, DROPS, baseline=None)
+    assert found.verdict == "undecided"
+    told = "no readings of constant at the settings of wsd, or no decay, at 0.5x, 1x, 2x, 4x."
+    assert found.evidence.endswith(told)
+
+
+@pytest.mark.parametrize(("by", "verdict"), [(0.0, "holds"), (-0.2, "fails"), (jitter(0.2), "undecided")])
+def test_wsd_is_held_against_cosine_where_its_decay_begins(simulate, by, verdict):
+    simulated = simulate(("wsd", "cosine"), peaks=(0.004,))
+    amount = by if callable(by) else lambda result: by
+    simulated.results = [
+        replace(
+            result,
+            before_decay=replace(result.before_decay, loss=result.before_decay.loss + amount(result)),
+        )
+        if (result.method, result.budget) == ("wsd", "2x")
+        else result
+        for result in simulated.results
+    ]
+    found = claim(simulated, HIGH)
+    assert found.verdict == verdict
+    wsd, cosine = (
+        next(r for r in simulated.results if (r.method, r.budget, r.seed) == (method, "1x", 0))
+        for method in ("wsd", "cosine")
+    )
+    assert wsd.before_decay.tokens in [reading.tokens for reading in cosine.curve]
+    assert "interpolated" not in found.evidence
+
+
+def test_cosine_without_a_reading_where_the_decay_begins_is_interpolated_and_told(simulate):
+    simulated = simulate(("wsd", "cosine"), peaks=(0.004,), spread=0.0)
+    simulated.results = [
+        replace(result, curve=(result.curve[0], result.curve[-1])) if result.method == "cosine" else result
+        for result in simulated.results
+    ]
+    found = claim(simulated, HIGH)
+    cosine = next(r for r in simulated.results if (r.method, r.budget) == ("cosine", "1x"))
+    wsd = next(r for r in simulated.results if (r.method, r.budget) == ("wsd", "1x"))
+    first, last = cosine.curve
+    share = math.log(450 / first.step) / math.log(500 / first.step)
+    between = first.loss + share * (last.loss - first.loss)
+    assert f"1x {1000 * (wsd.before_decay.loss - between):+.1f} ± " in found.evidence
+    assert found.evidence.count("(interpolated)") == 4
+
+
+def test_an_average_that_the_constant_lr_has_not_is_held_against_its_best(simulate):
+    simulated = simulate(("constant", "wsd"), peaks=(0.004,))
+    simulated.methods = [
+        replace(method, readout="ema-100") if method.name == "wsd + ema-25" else method
+        for method in simulated.methods
+    ]
+    simulated.results = [
+        replace(result, method="wsd + ema-100") if result.method == "wsd + ema-25" else result
+        for result in simulated.results
+    ]
+    found = claim(simulated, LITTLE, baseline=None)
+    assert found.verdict == "holds"
+    assert "gain of wsd + ema-100 over the raw weights" in found.evidence
+    assert "a quarter of the gain of constant + ema-25" in found.evidence
+
+
+def test_only_arms_of_one_shape_are_compared(simulate):
+    simulated = simulate(("wsd", "wsds"), peaks=(0.004,))
+    simulated.methods = [
+        replace(method, shape="inverse") if method.arm == "wsds" else method for method in simulated.methods
+    ]
+    assert without(simulated, EQUAL_COMPUTE, baseline=None)
 
 
 def test_between_readings_the_constant_lr_is_taken_as_linear_in_log_tokens(simulate):
@@ -169,7 +268,7 @@ def test_between_readings_the_constant_lr_is_taken_as_linear_in_log_tokens(simul
     constant = next(r for r in simulated.results if (r.method, r.budget) == ("constant", "4x"))
     first, last = constant.curve
     slope = (first.loss - last.loss) / math.log(last.tokens / first.tokens)
-    assert f"against {1000 * slope * math.log(1000 / 900):.1f})" in thinned.evidence
+    assert f"against {1000 * slope * math.log(1000 / 900):.1f}, interpolated)" in thinned.evidence
     assert thinned.evidence != exact.evidence
 
 
@@ -223,6 +322,8 @@ def test_a_claim_without_its_arms_is_left_out(simulate):
     simulated = simulate(("constant", "wsd", "cosine"), peaks=(0.004,))
     for missing in (SQRT, EQUAL_COMPUTE, EQUAL_STEPS, PEAK):
         assert without(simulated, missing)
+    for missing in (TRACKS, RAW, HIGH):
+        assert without(simulate(("constant", "wsd"), peaks=(0.004,)), missing, baseline=None)
     for missing in (TRACKS, RAW):
         assert without(simulated, missing, baseline=None)
 
@@ -248,6 +349,7 @@ def test_markdown_has_the_verdict_first_and_every_number(simulate):
     assert text.startswith("- **holds**: constant + ema-25 tracks cosine")
     for each in found:
         assert f"- **{each.verdict}**: {each.statement}.\n  {each.evidence}\n" in text
+    assert text.endswith('a false "fails" is therefore likelier than one in twenty.\n')
 
 
 def test_a_stretch_that_the_constant_lr_has_no_readings_of_is_left_out_and_told(simulate):
@@ -260,4 +362,5 @@ def test_a_stretch_that_the_constant_lr_has_no_readings_of_is_left_out_and_told(
     ]
     found = claim(simulated, DROPS, baseline=None)
     assert found.verdict == "holds"
-    assert found.evidence.endswith("no decay or no readings of constant to compare at 4x.")
+    assert found.statement.endswith("over the same stretch, at 0.5x, 1x, 2x")
+    assert found.evidence.endswith("no readings of constant at the settings of wsd, or no decay, at 4x.")

@@ -1,21 +1,25 @@
 """Comparisons of real runs: the same results however they come about, and what fails is told."""
 
 import math
+import shutil
 from collections import Counter
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from riverrun.compare import execution
 from riverrun.compare.comparison import compare, expected_tokens, sweep_models
 from riverrun.compare.cost import cost_of
-from riverrun.compare.measured import Facts
+from riverrun.compare.measured import Facts, measure
 from riverrun.compare.report import write_report
 from riverrun.compare.runs import runs_for, way
 from riverrun.compare.work import is_done
 from riverrun.runs import Tree, find_checkpoint
-from riverrun.runs.metrics import read_records
+from riverrun.runs.metrics import append_record, read_records
 from riverrun.train import load_recipe, train
 
 FEW = ('budgets=["20 steps","40 steps"]', "seeds=[0]", 'sweep={"optimizer.peak_lr"=[0.01]}')
@@ -133,7 +137,7 @@ def test_what_cannot_be_trained_is_told_its_branches_too_and_the_rest_goes_on(de
     lost = {r.method for r in compared.results if math.isnan(r.loss)}
     assert {"constant", "wsd", "wsds"} <= lost
     assert not lost & {"cosine", "linear", "schedule-free"}
-    write_report(tmp_path, wanted.methods(), compared.results, facts(wanted))
+    write_report(tmp_path, measure(wanted.methods(), compared.results, facts(wanted)))
     assert "Runs without a finite loss: constant" in (tmp_path / "table.md").read_text()
 
 
@@ -203,3 +207,54 @@ def test_a_way_names_what_is_trained(design):
     assert trunk.key[0].startswith("constant-0.02-seed1-")
     assert trunk.key[1] == "trunk"
     assert decay.key[1].startswith("decay-linear-18-")
+
+
+def test_a_run_whose_last_checkpoint_was_lost_is_gone_over_again(design, here, tmp_path):
+    """The record of a position on the readout grid is written before its checkpoint; a kill may come between."""
+    wanted = design(*FEW, 'budgets=["16 steps","32 steps"]')
+    before = compare(wanted, tmp_path, here(tmp_path), silent)
+    (run, *_) = [run for run in runs_for(sweep_models(wanted)) if run.fork and run.end == 16]
+    node = Tree.open(tmp_path / run.tree).node(run.node)
+    shutil.rmtree(node.checkpoint_folder)
+    assert not is_done(tmp_path, run)
+    again = here(tmp_path)
+    assert compare(wanted, tmp_path, again, silent).results == before.results
+    assert again.trained == [run.key]
+
+
+def test_an_accident_in_the_sweep_changes_no_choice(design, here, tmp_path):
+    """Chosen points are repeated only when the sweep is whole, so that the mended comparison ends in the same table."""
+    wanted = design(FEW[0], "seeds=[0,1]", "tuning_seeds=[0]", 'sweep={"optimizer.peak_lr"=[0.01,0.02]}')
+
+    def broken(run):
+        if run.tree.startswith("constant-0.02") and run.node != "trunk":
+            raise OSError(28, "No space left on device")
+
+    first = compare(wanted, tmp_path / "mended", here(tmp_path / "mended", broken), silent)
+    assert first.failures
+    assert not first.complete
+    assert {result.seed for result in first.results} == {0}
+    mended = compare(wanted, tmp_path / "mended", here(tmp_path / "mended"), silent)
+    whole = compare(wanted, tmp_path / "whole", here(tmp_path / "whole"), silent)
+    assert mended.complete
+    assert mended.results == whole.results
+
+
+def test_what_else_was_evaluated_in_a_tree_changes_no_result(design, here, tmp_path):
+    wanted = design(*FEW)
+    before = compare(wanted, tmp_path, here(tmp_path), silent)
+    (run, *_) = [
+        run for run in runs_for(sweep_models(wanted)) if run.recipe.schedule["kind"] == "power-decay"
+    ]
+    trunk = Tree.open(tmp_path / run.tree).trunk
+    train(load_recipe(trunk.path / "node.json"), tmp_path / run.tree, "45 steps")
+    record = {**trunk.readouts()[0], "step": 11, "loss/raw": 9.9}
+    append_record(trunk.evaluations_path, record)
+    assert compare(wanted, tmp_path, here(tmp_path), silent).results == before.results
+
+
+def test_a_failure_is_told_in_one_line():
+    future = Future()
+    future.set_exception(RuntimeError("first\n  second"))
+    assert execution._why(future.exception(), future) == "first second"
+    assert "killed" in execution._why(BrokenProcessPool(), future)

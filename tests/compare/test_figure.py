@@ -3,6 +3,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from matplotlib.markers import CARETDOWN, CARETUP
 
 from riverrun.compare.figure import draw, drawn_methods, save_figure
 
@@ -83,8 +84,38 @@ def test_the_legend_names_what_is_drawn(simulate):
     measured = simulate(peaks=(0.004,)).measured()
     (legend,) = draw(measured).legends
     assert [text.get_text() for text in legend.get_texts()] == [
-        method.name for method in drawn_methods(measured)
+        *("raw weights, no horizon", "constant", "inverse-sqrt", " ", " "),
+        *("averages, no horizon", "constant + ema-25", "inverse-sqrt + ema-25", " ", " "),
+        *("decayed for each budget", "wsd", "wsds", "cyclic-cosine", "cosine"),
     ]
+
+
+def test_every_difference_lies_inside_its_panel_and_near_its_budget(simulate):
+    measured = simulate(peaks=(0.004,)).measured()
+    panel = draw(measured).axes[1]
+    (left, right), (low, high) = panel.get_xlim(), panel.get_ylim()
+    tokens = [measured.cell(measured.baseline, budget)[0].tokens for budget in measured.facts.budgets]
+    points = [
+        point for line in panel.lines if len(line.get_xdata()) == len(tokens) for point in line.get_xydata()
+    ]
+    assert len(points) >= 7 * len(tokens)
+    for at, difference in points:
+        assert left < at < right
+        assert low < difference < high
+        assert min(abs(math.log2(at / each)) for each in tokens) < 0.25
+
+
+def test_an_interval_beyond_the_panel_is_marked_at_its_edge(simulate):
+    simulated = simulate(("cosine", "wsd", "constant", "wsds"), peaks=(0.004,))
+    carets = {CARETUP, CARETDOWN}
+
+    def cut():
+        panel = draw(simulated.measured()).axes[1]
+        return [line.get_marker() for line in panel.lines if line.get_marker() in carets]
+
+    assert cut() == []
+    simulated.shift("wsd", lambda result: (-2.0, 0.0, 2.0)[result.seed], ("1x",))
+    assert sorted(cut()) == sorted(carets)
 
 
 @pytest.mark.parametrize("seeds", [1, 2])

@@ -52,8 +52,8 @@ def test_differences_are_paired_by_seed():
 @pytest.mark.parametrize(
     ("difference", "text"),
     [
-        (Interval(0.0074, 0.0051, 0.0097, 3), "+7.4 [5.1, 9.7]"),
-        (Interval(-0.0016, -0.002, -0.00001, 3), "-1.6 [-2.0, 0.0]"),
+        (Interval(0.0074, 0.0051, 0.0097, 3), "+7.4 ± 2.3"),
+        (Interval(-0.00001, -0.002, 0.00198, 3), "+0.0 ± 2.0"),
         (Interval(0.0074, -math.inf, math.inf, 1), "+7.4"),
         (Interval(math.nan, -math.inf, math.inf, 2), "-"),
     ],

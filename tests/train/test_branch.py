@@ -9,9 +9,12 @@ import torch
 
 from riverrun.errors import CheckpointError, SettingError
 from riverrun.runs import RunError, Tree
+from riverrun.runs.checkpoint import list_checkpoints, save
 from riverrun.runs.metrics import read_records
+from riverrun.runs.retention import prune
 from riverrun.train import parse_recipe, train
-from riverrun.train.branch import Decay, parse_length, plan_branch, train_branch
+from riverrun.train.branch import plan_branch, train_branch
+from riverrun.train.decay import Decay, parse_length
 from riverrun.units import Duration
 
 CONSTANT = ('schedule={kind = "constant", warmup = "5 steps"}', "metrics.every=1", "checkpoints.keep=99")
@@ -172,7 +175,7 @@ def test_decays_that_cannot_be_are_refused_and_nothing_is_written(tiny_recipe, t
         with pytest.raises(SettingError, match="--length"):
             parse_length(text)
     budget = Duration.parse("10 steps")
-    with pytest.raises(SettingError, match="would begin at step -1, before the start"):
+    with pytest.raises(SettingError, match='got "11 steps"; is longer than the budget of 10 steps'):
         plan_branch(tree, budget=budget, decay=Decay(length=Duration.parse("11 steps")))
     with pytest.raises(RunError, match=r"begins at step 90.*there are 10 \(ends at 11\)"):
         plan_branch(tree, budget=Duration.parse("100 steps"))
@@ -235,3 +238,114 @@ def test_the_recipe_of_a_node_can_be_read_back(tiny_recipe, tmp_path):
     outcome = train(tiny_recipe(), tmp_path / "run", "5 steps")
     facts = json.loads((outcome.node.path / "node.json").read_text())
     assert load_recipe(outcome.node.path / "node.json") == parse_recipe(facts["recipe"])
+
+
+def test_a_branch_that_has_saved_nothing_yet_begins_at_its_fork_again(tiny_recipe, tmp_path):
+    recipe = tiny_recipe("checkpoints.first=99x", "checkpoints.every=100 steps")
+    decay = Decay(length=Duration.parse("10 steps"))
+    for name in ("once", "twice"):
+        train(recipe, tmp_path / name, "20 steps")
+    once = branch_off(tmp_path / "once", decay=decay)
+    with pytest.raises(KeyboardInterrupt):
+        train_branch(plan_branch(Tree.open(tmp_path / "twice"), decay=decay), progress=_Killed(at_step=24))
+    node = Tree.open(tmp_path / "twice").node("decay-20-linear")
+    assert node.checkpoints() == []
+    branch_off(tmp_path / "twice", decay=decay)
+    assert bits(once.node, 30) == bits(node, 30)
+    assert once.node.metrics_path.read_bytes() == node.metrics_path.read_bytes()
+
+
+def test_another_save_of_the_fork_does_not_pass_for_it_but_does_not_stop_a_branch_of_its_own_either(
+    tiny_recipe, tmp_path
+):
+    decay = Decay(length=Duration.parse("10 steps"))
+    for name in ("run", "copy"):
+        train(tiny_recipe(), tmp_path / name, "20 steps")
+    with pytest.raises(KeyboardInterrupt):
+        train_branch(plan_branch(Tree.open(tmp_path / "run"), decay=decay), progress=_Killed(at_step=24))
+    saved = "trunk/checkpoints/00000020"
+    shutil.rmtree(tmp_path / "run" / saved)
+    shutil.copytree(tmp_path / "copy" / saved, tmp_path / "run" / saved)
+    planned = plan_branch(Tree.open(tmp_path / "run"), at=20, decay=decay)
+    assert (
+        planned.node.id == "decay-20-linear"
+    )  # it has a checkpoint of its own, at 23, and goes on from there
+    shutil.copytree(planned.node.path, tmp_path / "kept")
+    assert train_branch(planned).step == 30
+    shutil.rmtree(planned.node.path)
+    shutil.copytree(tmp_path / "kept", planned.node.path)
+    shutil.rmtree(planned.node.checkpoint_folder)
+    with pytest.raises(CheckpointError, match="is another save than the one that"):
+        train_branch(plan_branch(Tree.open(tmp_path / "run"), at=20, decay=decay))
+
+
+def test_a_decay_may_be_stopped_and_gone_on_with(tiny_recipe, tmp_path):
+    decay = Decay(length=Duration.parse("10 steps"))
+    for name in ("once", "twice"):
+        train(tiny_recipe(), tmp_path / name, "20 steps")
+    once = branch_off(tmp_path / "once", decay=decay)
+    assert branch_off(tmp_path / "twice", "24 steps", decay=decay).step == 24
+    twice = branch_off(tmp_path / "twice", at=20, decay=decay)
+    assert bits(once.node, 30) == bits(twice.node, 30)
+
+
+def test_a_fork_that_is_let_go_while_a_branch_begins_is_told_and_leaves_no_branch(tiny_recipe, tmp_path):
+    train(tiny_recipe(), tmp_path / "run", "20 steps")
+    planned = plan_branch(Tree.open(tmp_path / "run"), at=20)
+    shutil.rmtree(planned.origin.checkpoint.path)
+    with pytest.raises(CheckpointError, match="was let go meanwhile"):
+        train_branch(planned)
+    assert not planned.node.path.exists()
+
+
+def test_a_branch_that_begins_while_its_fork_is_being_let_go_keeps_it(tmp_path):
+    for step in range(1, 5):
+        save(tmp_path, step, {"x": torch.tensor([step])}, {})
+    asked = []
+
+    def is_kept(step):
+        asked.append(step)
+        return asked.count(step) == 2  # the branch began between the question and the removal
+
+    assert prune(tmp_path, 4, is_kept, latest=1) == []
+    assert [c.step for c in list_checkpoints(tmp_path)] == [1, 2, 3, 4]
+
+
+def test_a_branch_that_cannot_be_read_stops_no_trunk_and_costs_no_fork_point(tiny_recipe, tmp_path):
+    recipe = tiny_recipe("checkpoints.first=99x", "checkpoints.every=5 steps", "checkpoints.keep=1")
+    train(recipe, tmp_path / "run", "10 steps")
+    node = branch_off(tmp_path / "run", decay=Decay(length=Duration.parse("2 steps"))).node
+    (node.path / "node.json").write_text("{")
+    assert train(recipe, tmp_path / "run", "20 steps").step == 20
+    assert 10 in [c.step for c in Tree.open(tmp_path / "run").trunk.checkpoints()]
+    assert plan_branch(Tree.open(tmp_path / "run"), at=10, decay=Decay()).node.id == "decay-10-linear-2"
+
+
+@pytest.mark.parametrize(
+    ("budget", "of", "span"),
+    [
+        (15, "budget", (14, 16)),
+        (30, "budget", (30, 33)),
+        (30, "cumulative", (27, 30)),
+        (30, "cycle", (29, 30)),
+    ],
+)
+def test_decays_that_come_later_do_not_count(budget, of, span, tiny_recipe, tmp_path):
+    """A trunk of WSD-S with decays 9-10, 19-21, 39-43: a budget is asked for before the last, not after all."""
+    schedule = 'schedule={kind = "wsds", warmup = "5 steps", budgets = ["10 steps", "20 steps", "40 steps"]}'
+    recipe = tiny_recipe(schedule, "checkpoints.keep=99", "checkpoints.every=1 steps")
+    train(recipe, tmp_path / "run", "31 steps")
+    decay = Decay(of=of)
+    planned = plan_branch(
+        Tree.open(tmp_path / "run"), budget=Duration(Fraction(budget), "steps"), decay=decay
+    )
+    assert (planned.origin.checkpoint.step, planned.end) == span
+
+
+def test_a_broken_line_of_parents_is_told(tiny_recipe, tmp_path):
+    train(tiny_recipe(*CONSTANT), tmp_path / "run", "18 steps")
+    first = branch_off(tmp_path / "run").node
+    second = branch_off(tmp_path / "run", "25 steps", source=first.id, decay=None).node
+    shutil.rmtree(first.path)
+    with pytest.raises(RunError, match=f"the parent '{first.id}' of '{second.id}' is gone"):
+        Tree.open(tmp_path / "run").lineage(second)

@@ -1,14 +1,17 @@
 """Feeds: another corpus joins in later; nothing before moves, and nothing after depends on how it was asked for."""
 
+import shutil
+
 import numpy as np
 import pytest
 
 from riverrun.data import ingest
-from riverrun.errors import CorpusError, SettingError
+from riverrun.errors import CheckpointError, CorpusError, SettingError
 from riverrun.runs import RunError, Tree
 from riverrun.runs.metrics import read_records
 from riverrun.train import open_session, parse_recipe, train
-from riverrun.train.branch import Decay, plan_branch, train_branch
+from riverrun.train.branch import plan_branch, train_branch
+from riverrun.train.decay import Decay
 from riverrun.train.feed import feed
 from riverrun.train.recipe import Feed
 from riverrun.train.session import recorded_feeds, recorded_recipe
@@ -48,7 +51,7 @@ def test_the_past_stays_and_what_follows_is_from_the_new_corpus(tiny_recipe, tmp
     train(recipe, run, "20 steps")
     trunk = Tree.open(run).trunk
     before, read = run_bits(run, 20), samples(trunk, range(1, 21))
-    added = feed(trunk, corpora["digits"], 1.0)
+    added, _ = feed(trunk, corpora["digits"], 1.0)
     assert added.at.amount == 20 * SEQUENCES * CONTEXT
     assert run_bits(run, 20) == before
     assert all(np.array_equal(*pair) for pair in zip(read, samples(trunk, range(1, 21)), strict=True))
@@ -186,3 +189,49 @@ def test_a_run_may_be_fed_before_its_first_step(tiny_recipe, tmp_path, corpora, 
     )
     train(same, tmp_path / "recipe", "10 steps")
     assert run_bits(tmp_path / "fed", 10) == run_bits(tmp_path / "recipe", 10)
+
+
+def test_what_a_feed_will_bring_is_settled_when_it_is_asked_for(tiny_recipe, tmp_path, corpora):
+    """A corpus that changes before its turn is refused at once, while putting it back still helps."""
+    shutil.copytree(corpora["digits"], tmp_path / "later")
+    train(tiny_recipe(), tmp_path / "run", "20 steps")
+    feed(Tree.open(tmp_path / "run").trunk, str(tmp_path / "later"), 0.5, at=30)
+    shutil.rmtree(tmp_path / "later")
+    shutil.copytree(corpora["capitals"], tmp_path / "later")
+    with pytest.raises(CorpusError, match=r"corpus 1 changed .* \(segment 1, from sample 120\)"):
+        train(tiny_recipe(), tmp_path / "run", "25 steps")
+    shutil.rmtree(tmp_path / "later")
+    shutil.copytree(corpora["digits"], tmp_path / "later")
+    assert train(tiny_recipe(), tmp_path / "run", "35 steps").step == 35
+
+
+def test_a_checkpoint_of_other_data_is_no_fork(tiny_recipe, tmp_path, corpora):
+    train(tiny_recipe(), tmp_path / "run", "20 steps")
+    train(tiny_recipe(f"data.corpus={corpora['digits']}"), tmp_path / "other", "20 steps")
+    saved = "trunk/checkpoints/00000020"
+    shutil.rmtree(tmp_path / "run" / saved)
+    shutil.copytree(tmp_path / "other" / saved, tmp_path / "run" / saved)
+    planned = plan_branch(Tree.open(tmp_path / "run"), at=20, decay=Decay(length=STEPS))
+    with pytest.raises(CheckpointError, match="was trained on other data than this run"):
+        train_branch(planned)
+    assert not planned.node.path.exists()
+
+
+def test_a_feed_of_its_own_joins_what_the_parent_was_fed_at_the_fork(tiny_recipe, tmp_path, corpora):
+    train(tiny_recipe(), tmp_path / "run", "20 steps")
+    feed(Tree.open(tmp_path / "run").trunk, corpora["digits"], 1.0)
+    own = Feed(at=Duration.parse("0 steps"), corpus=corpora["capitals"], weight=0.5)
+    planned = plan_branch(Tree.open(tmp_path / "run"), at=20, decay=Decay(length=STEPS), data=own)
+    node = train_branch(planned).node
+    read = samples(node, range(21, 31))
+    assert share_of("0123456789", read) + share_of("ABCDEFGHIJ", read) == pytest.approx(1)
+    assert share_of("ABCDEFGHIJ", read) == pytest.approx(0.5, abs=0.2)
+
+
+def test_a_feed_beyond_the_end_of_a_decay_makes_it_no_other_branch(tiny_recipe, tmp_path, corpora):
+    train(tiny_recipe(), tmp_path / "run", "20 steps")
+    tree = Tree.open(tmp_path / "run")
+    before = train_branch(plan_branch(tree, at=20, decay=Decay(length=STEPS))).node
+    feed(tree.trunk, corpora["digits"], 0.5, at=30)
+    assert plan_branch(tree, at=20, decay=Decay(length=STEPS)).node == before
+    assert train_branch(plan_branch(tree, at=20, decay=Decay(length=STEPS))).step == 30

@@ -22,6 +22,7 @@ def best(run: Positional[Path], *, budget: str | None = None, json: bool = False
     """
     import os
     import shlex
+    import sys
 
     from riverrun.cli.commands import reproduction
     from riverrun.errors import CheckpointError, SettingError
@@ -34,13 +35,14 @@ def best(run: Positional[Path], *, budget: str | None = None, json: bool = False
     except SettingError as error:
         raise SettingError(f"--budget: {error}") from None
     tree = Tree.open(run)
-    found = best_within(tree, within)
+    found = best_within(tree, within, note=lambda text: print(text, file=sys.stderr))
+    readout = found.readout
     try:
-        weights = find_checkpoint(found.node, found.step).path
+        weights = find_checkpoint(readout.node, readout.step).path
     except CheckpointError:
         weights = None
-    again = Path(os.path.relpath(f"{run.resolve()}-again"))
-    commands = reproduction(tree, found.node, found.step, found.readout, again)
+    again = Path(os.path.relpath(_unused(f"{run.resolve()}-again")))
+    commands = reproduction(tree, readout.node, readout.step, readout.name, again)
     lines = None if commands is None else [shlex.join(command) for command in commands]
     if json:
         from riverrun.runs.metrics import to_json
@@ -50,26 +52,32 @@ def best(run: Positional[Path], *, budget: str | None = None, json: bool = False
     for name, text in _rows(run, found, within, weights).items():
         print(f"{name:9s} {text}")
     if lines is None:
-        print(
-            "\nNo commands alone make it again: a branch on the way was fed before any of them could stop it."
-        )
+        print("\nNo commands alone make it again: a branch on the way was fed before its first step.")
         return
     print("\nFrom nothing, in a new run:")
     for line in lines:
         print(f"  {line}")
 
 
+def _unused(path: str) -> Path:
+    """The path, or with -2, -3, ... behind it: the first at which nothing lies."""
+    from itertools import count
+
+    candidates = (Path(path if number == 1 else f"{path}-{number}") for number in count(1))
+    return next(candidate for candidate in candidates if not candidate.exists())
+
+
 def _plain(found: Found, budget: Duration | None, weights: Path | None) -> dict[str, Any]:
     from dataclasses import asdict
 
-    name, record = found.readout, found.record
+    readout = found.readout
     return {
-        "node": found.node.id,
-        "readout": name,
-        "loss": record[f"loss/{name}"],
-        "bpb": record[f"bpb/{name}"],
-        "chosen_by": found.chosen_by,
-        "step": found.step,
+        "node": readout.node.id,
+        "readout": readout.name,
+        "loss": readout.loss,
+        "bpb": readout.bits_per_byte,
+        "chosen_by": readout.chosen_by,
+        "step": readout.step,
         "tokens": found.tokens,
         "path": [asdict(stretch) for stretch in found.path],
         "budget": None if budget is None else str(budget),
@@ -84,7 +92,7 @@ def _rows(run: Path, found: Found, budget: Duration | None, weights: Path | None
     from riverrun.cli.commands import program
     from riverrun.units import short_count
 
-    name, record = found.readout, found.record
+    readout = found.readout
     split = ", ".join(
         f"{stretch.node} {short_count(stretch.tokens)} (steps {stretch.first:,}-{stretch.last:,})"
         for stretch in found.path
@@ -94,11 +102,11 @@ def _rows(run: Path, found: Found, budget: Duration | None, weights: Path | None
         "loss": "chosen on the windows it is reported on",
     }
     rows = {
-        "node": found.node.id,
-        "readout": name,
-        "loss": f"{record[f'loss/{name}']:.4f} nats per token, {record[f'bpb/{name}']:.3f} bits per byte, "
-        f"{chosen[found.chosen_by]}",
-        "position": f"step {found.step:,}",
+        "node": readout.node.id,
+        "readout": readout.name,
+        "loss": f"{readout.loss:.4f} nats per token, {readout.bits_per_byte:.3f} bits per byte, "
+        f"{chosen[readout.chosen_by]}",
+        "position": f"step {readout.step:,}",
         "cost": f"{short_count(found.tokens)} tokens" + (f": {split}" if len(found.path) > 1 else ""),
     }
     if found.within is not None:
@@ -106,15 +114,6 @@ def _rows(run: Path, found: Found, budget: Duration | None, weights: Path | None
     if weights is None:
         rows["weights"] = "not kept at this step"
         return rows
-    export = [
-        program(),
-        "export",
-        str(run),
-        "--node",
-        found.node.id,
-        "--readout",
-        name,
-        "--at",
-        str(found.step),
-    ]
-    return {**rows, "weights": str(weights), "export": shlex.join(export)}
+    which = ["--node", readout.node.id, "--readout", readout.name, "--at", str(readout.step)]
+    export = shlex.join([program(), "export", str(run), *which])
+    return {**rows, "weights": str(weights), "export": export}

@@ -9,7 +9,7 @@ import tyro
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
-    from riverrun.train.branch import Decay
+    from riverrun.train.decay import Accounting, Decay
     from riverrun.train.recipe import Feed
     from riverrun.units import Duration
 
@@ -22,7 +22,7 @@ def branch(
     budget: str | None = None,
     decay: str = "linear",
     length: str = "10%",
-    of: Literal["budget", "cycle", "cumulative"] = "budget",
+    of: str = "budget",
     floor: float = 0.1,
     peak_lr: float | None = None,
     data: str = "continue",
@@ -31,38 +31,36 @@ def branch(
     quiet: bool = False,
     json: bool = False,
 ) -> int:
-    """Fork a run with all of its state and train it to the end of a decay; the same command resumes.
+    """Fork a run with all of its state and train it to the end of a decay; stopped before it, the same goes on.
 
     Args:
         run: directory of the run.
         from_: the node to fork: trunk, or the name of a branch.
-        at: the checkpoint to fork: a step such as 1200, "65M tokens", "2x", or latest.
-        budget: where the decay ends, instead of --at: "5000 steps", 50M-tokens, 2x. The fork follows from it.
+        at: the checkpoint to fork: a step such as 1200, "65M tokens", "2x", latest, or budget, which --budget implies.
+            Where the parent moved on, latest is another fork; name the step to go on with a branch.
+        budget: where the decay ends: "5000 steps", 50M-tokens, 2x. The fork follows from it.
         decay: linear, cosine, sqrt, exponential, inverse, power:P, or none to go on with the schedule as it is
-            without decays.
+            without decays, until interrupted or to --until.
         length: of the decay: a share such as 10%, "500 steps", or "65M tokens".
-        of: what a share counts: the budget, with earlier decays on top; the cycle since the last decay; or cumulative,
-            all steps up to the end.
+        of: what a share counts: budget, with earlier decays on top; cycle, since the last decay; or cumulative, all
+            steps up to the end.
         floor: the decay's last fraction of the learning rate at the fork.
         peak_lr: another peak learning rate, from the fork on.
         data: continue with the parent's, or CORPUS:WEIGHT: that corpus gives that share from the fork on, the
             parent's data the rest. CORPUS alone gives all.
-        until: where to stop, with --decay none only, as in train. A decay always goes to its end.
+        until: where to stop, as in train; a decay otherwise goes to its end. No schedule sees it.
         name: of the branch; made from the fork and the decay if not given.
         quiet: say nothing.
         json: print the readouts as one JSON object on standard output, all else on standard error.
     """
     from riverrun.cli.branch_summary import Announced, print_summary, summary
     from riverrun.cli.console import PatientConsole
-    from riverrun.errors import SettingError
     from riverrun.runs import Tree
     from riverrun.train import Quiet, Shown
     from riverrun.train.branch import plan_branch, train_branch
 
     tree = Tree.open(run)
     decayed = _decay(decay, length, of, floor)
-    if until is not None and decayed:
-        raise SettingError("--until: a decay always goes to its end; leave it out, or take --decay none")
     console = PatientConsole(stderr=json, quiet=quiet, highlight=False)
     start, end = _where(at, budget)
     planned = plan_branch(
@@ -87,20 +85,31 @@ def branch(
     return outcome.exit_code
 
 
-def _decay(
-    shape: str, length: str, of: Literal["budget", "cycle", "cumulative"], floor: float
-) -> Decay | None:
+def _decay(shape: str, length: str, of: str, floor: float) -> Decay | None:
     from riverrun.errors import SettingError
-    from riverrun.train.branch import Decay, parse_length
+    from riverrun.train.decay import Decay, parse_length
 
     if shape != "none":
-        return Decay(shape=shape, length=parse_length(length), of=of, floor=floor)
+        return Decay(shape=shape, length=parse_length(length), of=_accounting(of), floor=floor)
     for option, given, usual in (("length", length, "10%"), ("of", of, "budget"), ("floor", floor, 0.1)):
         if given != usual:
             raise SettingError(
                 f"--{option}: got {given}, but with --decay none there is no decay; leave it out"
             )
     return None
+
+
+def _accounting(of: str) -> Accounting:
+    from typing import get_args
+
+    from riverrun.errors import SettingError, nearest
+    from riverrun.train.decay import Accounting
+
+    accountings: tuple[Accounting, ...] = get_args(Accounting)
+    for accounting in accountings:
+        if of == accounting:
+            return accounting
+    raise SettingError(f"--of: got {of!r}{nearest(of, accountings)}")
 
 
 def _where(at: str, budget: str | None) -> tuple[int | Duration | Literal["latest"], Duration | None]:

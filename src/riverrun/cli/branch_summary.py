@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -26,19 +27,29 @@ class Announced(Shown):
 
     def __init__(self, console: Console, branch: Branch):
         super().__init__(console)
-        self._opening = _opening(branch)
+        self._branch = branch
+        self._opening: str | None = None
 
     def begin(self, plan: Plan, step: int, stop: float) -> None:
-        """Say it, then as usual."""
-        self.note(self._opening)
+        """As usual, under a line of its own."""
+        self._opening = _opening(self._branch, step, stop)
         super().begin(plan, step, stop)
 
+    def note(self, text: str) -> None:
+        """Print a line; the first one of training says what is forked, in place of what a trunk says there."""
+        super().note(self._opening or text)
+        self._opening = None
 
-def _opening(branch: Branch) -> str:
+
+def _opening(branch: Branch, step: int, stop: float) -> str:
     fork, peak = branch.origin.fork, branch.recipe.optimizer.peak_lr
     other = f", peak {peak:g}" if peak != recorded_recipe(branch.origin.parent).optimizer.peak_lr else ""
-    schedule = described(branch.plan)
-    return f"{branch.node.id}: from {fork.node} at step {fork.step:,}, learning rate: {schedule}{other}"
+    goes_on = f" from step {step:,}" if step > fork.step else ""
+    goal = "until interrupted" if stop == math.inf else f"to step {int(stop):,}"
+    return (
+        f"{branch.node.id}: from {fork.node} at step {fork.step:,}, learning rate: {described(branch.plan)}{other}; "
+        f"trained{goes_on} {goal}"
+    )
 
 
 def summary(run: Path, branch: Branch, outcome: Outcome) -> dict[str, Any]:
@@ -87,6 +98,8 @@ def _before(branch: Branch) -> Record | None:
         evaluated = [record for record in node.readouts() if record["step"] <= step]
         if evaluated:
             return evaluated[-1]
+        if node.parent is not None:  # what the nodes above did after the way left them does not count
+            step = min(step, node.parent.step)
     return None
 
 
@@ -121,6 +134,8 @@ def _again(run: Path, branch: Branch, until: str | None) -> Command:
 def _next(run: Path, branch: Branch, outcome: Outcome) -> list[Command]:
     export = [program(), "export", str(run), "--node", branch.node.id]
     onward = [program(), "branch", str(run), "--from", branch.node.id]
+    if branch.end is not None and outcome.step < branch.end:
+        return [export, _again(run, branch, None)]
     if branch.end is not None:
         return [export, [*onward, "--decay", "none", "--until", twice(outcome)]]
     return [export, onward, _again(run, branch, twice(outcome))]

@@ -46,7 +46,7 @@ def branch_command(run: Path, name: str, recipe: Recipe, parent: Node, step: int
 def reproduction(tree: Tree, node: Node, step: int, readout: str, run: Path) -> list[Command] | None:
     """The commands that make a readout of a tree again in a new run, from nothing, and export it.
 
-    None where commands alone cannot do it: a branch that was fed before any command can stop it.
+    None where commands alone cannot do it: a branch that was fed before its first step.
     """
     lineage = tree.lineage(node)
     leaves = [*(below.parent.step for below in lineage[1:] if below.parent), step]
@@ -62,11 +62,9 @@ def reproduction(tree: Tree, node: Node, step: int, readout: str, run: Path) -> 
         below = recorded_recipe(lineage[number + 1]) if number + 1 < len(lineage) else None
         feeds = [(plan.step_at(feed.at), feed) for feed in _needed_feeds(one, plan, leave, below)]
         first_feed = min((begin for begin, _ in feeds), default=math.inf)
-        if fork is not None and first_feed < _first_stop(plan, fork.step):
+        if fork is not None and first_feed <= fork.step:
             return None
-        stops = [grow]
-        if fork is None or not _decays(plan.recipe):
-            stops = [[*grow, "--until", f"{stop} steps"] for stop in sorted({min(leave, first_feed), leave})]
+        stops = [_stopping(grow, stop, plan) for stop in sorted({min(leave, first_feed), leave})]
         commands += [stops[0], *(_feed_command(run, one, *feed) for feed in feeds), *stops[1:]]
     exported = [program(), "export", str(run), "--node", node.id, "--readout", readout, "--at", str(step)]
     return [*commands, exported]
@@ -77,9 +75,11 @@ def _decays(branch: Recipe) -> bool:
     return bool(branch.schedule["kind"] == Decayed.kind)
 
 
-def _first_stop(plan: Plan, fork: int) -> int:
-    """The first position at which a command can leave a branch."""
-    return plan.schedule.end if isinstance(plan.schedule, Decayed) else fork + 1
+def _stopping(command: Command, stop: float, plan: Plan) -> Command:
+    """The command with the position that it stops at, which the end of a decay is without being named."""
+    if isinstance(plan.schedule, Decayed) and stop == plan.schedule.end:
+        return command
+    return [*command, "--until", f"{stop} steps"]
 
 
 def _needed_feeds(node: Node, plan: Plan, leave: int, below: Recipe | None) -> list[Feed]:

@@ -35,13 +35,15 @@ def compare(
         quiet: print no progress.
         json: print the results as one JSON object on standard output, all else on standard error.
     """
+    import shlex
+
     from riverrun.cli.compared import Told, print_cost, print_report
     from riverrun.cli.console import PatientConsole
     from riverrun.compare.comparison import compare as run_comparison
     from riverrun.compare.cost import cost_of
     from riverrun.compare.extra import require_packages
     from riverrun.compare.local import LocalWorkers
-    from riverrun.compare.opening import open_design, threads_of, worker_count
+    from riverrun.compare.opening import open_design, room_for
     from riverrun.compare.plan import load_plan
     from riverrun.compare.ray_cluster import RayWorkers
     from riverrun.errors import SettingError
@@ -51,24 +53,32 @@ def compare(
     if workers is not None and workers < 1:
         raise SettingError(f"--workers: got {workers}; must be at least 1")
     path = find_plan(plan)
+    settings = [word for override in set_ for word in ("--set", override)]
+    command = shlex.join(["riverrun", "compare", str(plan), *settings])
     console = PatientConsole(stderr=json, highlight=False)
-    design = open_design(load_plan(path, set_), console.print if plan_only else None)
-    count = workers or worker_count(design)
+
+    def tell(text: str) -> None:
+        console.print(text, soft_wrap=True, markup=False)
+
+    design = open_design(load_plan(path, set_), tell if plan_only else None)
+    room = room_for(design)
+    count = workers or room.workers
     if plan_only:
         print_cost(console, design, cost_of(design, count), json)
         return 0
     require_packages(design.plan)
+    named = None if design.plan.workers == "auto" else design.plan.workers
     folder = out or Path("runs") / path.stem
     with exclusive(folder, "comparing here", keep=lambda: any(folder.glob("*/trunk/node.json"))):
         pool = (
-            RayWorkers(folder, threads_of(design), workers)
+            RayWorkers(folder, room.threads, min(1, len(room.devices)), workers or named)
             if launcher == "ray"
-            else LocalWorkers(folder, count)
+            else LocalWorkers(folder, count, room.devices)
         )
         with pool, Told(console, design, quiet) as told:
             compared = run_comparison(design, folder, pool, told)
         if compared.exit_code:
             console.print("Interrupted; the same command goes on from here.")
         else:
-            print_report(console, path, folder, design, compared, json)
-    return compared.exit_code
+            print_report(console, folder, design, compared, name=path.stem, command=command, json=json)
+    return compared.exit_code or int(not compared.complete)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,14 +12,19 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 from riverrun.cli.summary import print_whole
 from riverrun.compare.arms import Design
+from riverrun.compare.claims import NOTE, claims, claims_table
 from riverrun.compare.comparison import Compared, expected_tokens
 from riverrun.compare.cost import Cost
-from riverrun.compare.measured import Facts
+from riverrun.compare.grid import rich_table
+from riverrun.compare.measured import Facts, Measured, measure
 from riverrun.compare.report import write_report
 from riverrun.compare.runs import Run, tokens_of
+from riverrun.compare.table import grids
+from riverrun.compare.verdicts import Claim
 from riverrun.runs.metrics import to_json
 from riverrun.units import short_bytes, short_count, short_time
 
@@ -33,7 +38,7 @@ def print_cost(console: Console, design: Design, cost: Cost, json: bool) -> None
         return
     plan, total = design.plan, cost.tokens + cost.repeated_tokens
     again = (
-        f", and about {cost.repeated_runs:,} of chosen points on other seeds" if cost.repeated_runs else ""
+        f", and at least {cost.repeated_runs:,} of chosen points on other seeds" if cost.repeated_runs else ""
     )
     points = sum(len(plan.points(arm)) for arm in plan.arms)
     rows = {
@@ -99,22 +104,34 @@ class Told:
 
 
 def print_report(
-    console: Console, path: Path, folder: Path, design: Design, compared: Compared, json: bool
+    console: Console, folder: Path, design: Design, compared: Compared, *, name: str, command: str, json: bool
 ) -> None:
-    """Write the report; print its tables and claims, what failed, what sharing saved, where everything lies."""
+    """Write the report; print its tables and claims, what failed, what sharing saved, where everything lies.
+
+    With `json`, all of it as one object on standard output too.
+    """
     plan = design.plan
     facts = Facts(
-        name=path.stem,
+        name=name,
         budgets=tuple(map(str, plan.budgets)),
         baseline=plan.baseline,
         tolerance=plan.tolerance,
         tuning_seeds=plan.tuned_on,
         hardware=_hardware(),
-        command=f"riverrun compare {shlex.quote(str(path))}",
+        command=command,
     )
-    for part in write_report(folder, design.methods(), compared.results, facts):
-        print_whole(console, part)
+    measured = measure(design.methods(), compared.results, facts)
+    found = claims(measured)
+    write_report(folder, measured)
+    for grid in grids(measured):
+        console.print(Text(grid.title, "italic"))
+        print_whole(console, rich_table(grid))
+        for note in grid.notes:
+            console.print(Text(note, "dim"))
         console.print()
+    if found:
+        console.print(claims_table(found))
+        console.print(Text(f"{NOTE}\n", "dim"))
     for key, why in compared.failures.items():
         console.print(f"failed: {'/'.join(key)}: {why}", soft_wrap=True, markup=False)
     for key, why in compared.retries.items():
@@ -128,15 +145,26 @@ def print_report(
         markup=False,
     )
     if json:
-        print(to_json(_plain(compared)))
+        print(to_json(_plain(compared, measured, found)))
 
 
-def _plain(compared: Compared) -> dict[str, Any]:
+def _plain(compared: Compared, measured: Measured, found: Sequence[Claim]) -> dict[str, Any]:
     left_out = ("curve", "lrs", "before_decay")
     return {
+        "claims": [vars(claim) for claim in found],
+        "choices": [
+            {
+                "method": choice.method,
+                "budget": choice.budget,
+                "point": dict(choice.point),
+                "edges": [vars(edge) for edge in choice.edges],
+            }
+            for choice in measured.choices
+        ],
         "tokens": compared.tokens,
         "alone": compared.alone,
         "failures": {"/".join(key): why for key, why in compared.failures.items()},
+        "retries": {"/".join(key): why for key, why in compared.retries.items()},
         "results": [
             {
                 name: dict(value) if name == "point" else value

@@ -24,12 +24,11 @@ def plan(
         set_: override a setting, as in --set model.layers=12; may be given several times.
         json: print one JSON object.
     """
-    from riverrun.data import Segment, Stream
     from riverrun.train import build_plan, load_recipe
     from riverrun.train.engine import settle
     from riverrun.train.estimate import estimate
     from riverrun.train.shipped import find_recipe
-    from riverrun.train.sources import open_sources
+    from riverrun.train.sources import open_sources, open_stream
     from riverrun.train.trunk import stopping_position
     from riverrun.units import short_bytes, short_count, short_time
 
@@ -47,14 +46,13 @@ def plan(
         derived = {name: getattr(cost, name) for name in ("flops", "disk", "seconds")}
         print(to_json({**asdict(cost), **derived, "memory": asdict(memory) | totals}))
         return
-    stream = Stream([Segment(0, sources)], built.decoder.context, loaded.seed, built.sizes)
-    epochs = max(stream.epochs(built.sizes.samples(cost.step)).values())
-    of_which = " of the corpus read most often" if len(sources) > 1 else " of the corpus"
+    epochs = open_stream(built).epochs(built.sizes.samples(cost.step)).values()
+    of_which = " of the corpus read most often" if len(epochs) > 1 else " of the corpus"
     rows = {
         "model": f"{loaded.model['family']}, {short_count(cost.parameters)} parameters, "
         f"{short_count(cost.non_embedding_parameters)} without embeddings",
         "1x": f"{short_count(cost.tokens_per_x)} tokens",
-        "until": f"{until}: {cost.step:,} steps, {short_count(cost.tokens)} tokens, {epochs:.2g} epochs{of_which}",
+        "until": f"{until}: {cost.step:,} steps, {short_count(cost.tokens)} tokens, {max(epochs):.2g} epochs{of_which}",
         "compute": f"{cost.flops:.3g} FLOPs, {short_count(cost.flops_per_token)} per token",
         "memory": f"{short_bytes(memory.state)}: weights {short_bytes(memory.weights)}, gradients "
         f"{short_bytes(memory.gradients)}, optimizer {short_bytes(memory.optimizer)}, {tracks} averages "

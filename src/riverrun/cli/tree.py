@@ -24,10 +24,14 @@ def tree(run: Positional[Path], *, json: bool = False) -> None:
         run: directory of the run.
         json: print one JSON object.
     """
+    import sys
+
     from riverrun.runs import Tree
+    from riverrun.train.costs import legible
     from riverrun.units import short_count
 
-    nodes = [_facts(node) for node in Tree.open(run).nodes()]
+    found = legible(Tree.open(run).nodes(), note=lambda text: print(text, file=sys.stderr))
+    nodes = [_facts(node) for node in found]
     total = sum(facts["own_tokens"] for facts in nodes)
     if json:
         from riverrun.runs.metrics import to_json
@@ -47,32 +51,23 @@ def tree(run: Positional[Path], *, json: bool = False) -> None:
     if not console.is_terminal:  # whoever reads lines gets them whole
         console.width = _WIDE
     console.print(drawing)
-    console.print(f"{short_count(total)} tokens trained in all, in {len(nodes)} node{'s' * (len(nodes) > 1)}")
+    console.print(
+        f"{short_count(total)} tokens trained in all, in {len(nodes)} node{'s' * (len(nodes) != 1)}"
+    )
 
 
 def _facts(node: Node) -> dict[str, Any]:
     from dataclasses import asdict
 
     from riverrun.cli.schedules import described
-    from riverrun.train.costs import reached, recorded_plan
-    from riverrun.train.readouts import best_readout
+    from riverrun.train.costs import best_readout_of, reached, recorded_plan
 
     plan, step = recorded_plan(node), reached(node)
     fork = None if node.parent is None else asdict(node.parent)
-    readouts = node.readouts()
-    best = None
-    if readouts:
-        name = best_readout(readouts[-1])
-        best = {
-            "readout": name,
-            "loss": readouts[-1][f"loss/{name}"],
-            "bpb": readouts[-1][f"bpb/{name}"],
-            "step": readouts[-1]["step"],
-            "tokens": readouts[-1]["tokens"],
-        }
+    best = best_readout_of(node)
     return {
         "id": node.id,
-        "parent": node.facts["parent"],
+        "parent": fork["node"] if fork else None,
         "fork": fork,
         "schedule": node.facts["recipe"]["schedule"]["kind"],
         "learning_rate": described(plan),
@@ -80,7 +75,14 @@ def _facts(node: Node) -> dict[str, Any]:
         "step": step,
         "own_tokens": plan.tokens(step) - (plan.tokens(fork["step"]) if fork else 0),
         "path_tokens": plan.tokens(step),
-        "best": best,
+        "best": best
+        and {
+            "readout": best.name,
+            "loss": best.loss,
+            "bpb": best.bits_per_byte,
+            "step": best.step,
+            "tokens": plan.tokens(best.step),
+        },
         "checkpoints": [checkpoint.step for checkpoint in node.checkpoints()],
         "feeds": _feeds(node, plan),
     }
@@ -133,8 +135,8 @@ def _lines(facts: dict[str, Any]) -> list[str]:
 
     best = facts["best"]
     evaluated = (
-        f"best readout: {best['readout']}, loss {best['loss']:.4f}, {best['bpb']:.3f} bits per byte, "
-        f"at step {best['step']:,} ({short_count(best['tokens'])} tokens)"
+        f"best at step {best['step']:,} ({short_count(best['tokens'])} tokens): {best['readout']}, "
+        f"loss {best['loss']:.4f}, {best['bpb']:.3f} bits per byte"
         if best
         else "no readout yet"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -71,11 +72,11 @@ class Design:
     @cached_property
     def boundaries(self) -> tuple[tuple[int, int], ...]:
         """Where WSD-S begins and ends its decay for each budget; the ends are those of all arms but WSD."""
-        decays = self.plan.decays
+        decays, budgets = self.plan.decays, self.budgets
         try:
             return WSDS(
                 warmup=self.base.schedule.warmup,
-                budgets=self.budgets,
+                budgets=budgets,
                 decay=decays.fraction,
                 of=decays.of,
                 shape=decays.shape,
@@ -93,6 +94,7 @@ class Design:
                 kind=arm.kind,
                 per_budget=arm.kind in PER_BUDGET,
                 axes=self.plan.axes(name),
+                shape=self._decay(arm)["shape"] if arm.kind in ("wsd", "wsds") else "",
             )
             for name, arm in self.plan.arms.items()
             for readout in self.readouts(name)
@@ -113,7 +115,18 @@ class Design:
         return known if kind in ANYTIME else (SCHEDULE_FREE,) if kind == "schedule-free" else ("raw",)
 
     def models(self, arm: str, point: Point, seed: int) -> list[Model]:
-        """An arm's model for each budget."""
+        """An arm's model for each budget; `SettingError` names the arm that cannot be."""
+        try:
+            models = self._models(arm, point, seed)
+            for model in models:
+                for leg in model.legs:
+                    build_plan(leg.recipe, self.vocabulary)
+        except SettingError as error:
+            told = re.split(r"\. (?:Set|Mend) ", str(error))[0]
+            raise SettingError(told if told.startswith("arms.") else f"arms.{arm}: {told}") from None
+        return models
+
+    def _models(self, arm: str, point: Point, seed: int) -> list[Model]:
         wanted = self.plan.arms[arm]
         trunk = self._trunk(arm, point, seed)
         decay = self._decay(wanted)
@@ -172,13 +185,7 @@ class Design:
             table["optimizer"]["name"] = "schedule-free-adamw"
         for setting, value in (*wanted.settings.items(), *point):
             _put(table, setting, value)
-        try:
-            recipe = parse_recipe(table)
-            if wanted.kind not in ("cosine", "linear", "cyclic-cosine"):  # those have no end yet
-                build_plan(recipe, self.vocabulary)
-        except SettingError as error:
-            raise SettingError(f"arms.{arm}: {str(error).split('. Set ')[0]}") from None
-        return recipe
+        return parse_recipe(table)
 
     def _options(self, arm: Arm) -> dict[str, Any]:
         """The fields of the arm's schedule that the plan sets."""
@@ -217,7 +224,7 @@ class Design:
             )
         parts = seesaw(
             sequences=trunk.batch.sequences,
-            warmup=self.base.schedule.warmup,
+            warmup=build_plan(trunk, self.vocabulary).schedule.warmup,
             total=self.base.sizes.samples(end),
             floor=self._floor(arm),
             factor=arm.factor or 1.1,
@@ -232,4 +239,4 @@ def _put(table: dict[str, Any], setting: str, value: Any) -> None:
     *sections, key = setting.split(".")
     for section in sections:
         table = table.setdefault(section, {})
-    table[key] = value
+    table[key] = list(value) if isinstance(value, tuple) else value

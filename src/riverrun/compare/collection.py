@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from riverrun.compare.arms import Design, Model
 from riverrun.compare.results import Method, Reading, Result
-from riverrun.compare.runs import Stretch, plan_of, union_tokens, way
+from riverrun.compare.runs import Key, Stretch, plan_of, runs_for, union_tokens, way
 from riverrun.runs import Tree
 from riverrun.runs.metrics import Record
 
@@ -22,7 +22,7 @@ _DRAWN = 240
 
 def collect(design: Design, models: Sequence[Model], folder: Path) -> list[Result]:
     """One result per model and readout of its arm; a loss that was never measured is NaN."""
-    records = _Records(folder)
+    records = _Records(folder, design.vocabulary, {run.key: run.stops for run in runs_for(models)})
     methods: dict[str, list[Method]] = {}
     for method in design.methods():
         methods.setdefault(method.arm, []).append(method)
@@ -66,16 +66,25 @@ def _result(design: Design, model: Model, method: Method, total: int, records: _
 
 
 class _Records:
-    """The readouts of nodes, each node read once."""
+    """The readouts of nodes, each node read once.
 
-    def __init__(self, folder: Path) -> None:
+    Only those that the plan asks for, on the grid and at its stops: others were made for another plan or by hand, and
+    the figure and the claims shall not depend on them.
+    """
+
+    def __init__(self, folder: Path, vocabulary: int, stops: Mapping[Key, tuple[int, ...]]) -> None:
         self._folder = folder
+        self._vocabulary = vocabulary
+        self._stops = stops
         self._read = lru_cache(maxsize=None)(self._of_node)
 
     def within(self, stretch: Stretch) -> Iterator[Record]:
         """Records of the positions after the start of a stretch up to its end."""
-        found = self._read(*stretch.key)
-        return (record for record in found if stretch.start < record["step"] <= stretch.end)
+        plan, stops = plan_of(stretch.recipe, self._vocabulary), self._stops[stretch.key]
+        for record in self._read(*stretch.key):
+            step = record["step"]
+            if stretch.start < step <= stretch.end and (step in stops or plan.readout_due(step)):
+                yield record
 
     def _of_node(self, tree: str, name: str) -> list[Record]:
         at = Tree(self._folder / tree)

@@ -23,6 +23,7 @@ class Compared:
         tokens: trained on in all.
         alone: what they would have been with every model trained by itself.
         failures, retries: runs that failed, or failed at first, and why.
+        complete: whether nothing failed but what diverged, so that the table is that of the plan.
         exit_code: 0, or 128 + the number of the signal that broke it off.
     """
 
@@ -31,6 +32,7 @@ class Compared:
     alone: int
     failures: dict[Key, str]
     retries: dict[Key, str]
+    complete: bool
     exit_code: int
 
 
@@ -51,9 +53,13 @@ def repeated_models(design: Design, results: list[Result]) -> list[Model]:
     plan = design.plan
     budgets = [str(budget) for budget in plan.budgets]
     wanted: dict[str, set[tuple[str, str]]] = {arm: set() for arm in plan.arms}
-    arm_of = {method.name: method.arm for method in design.methods()}
-    for choice in choose(design.methods(), results, budgets, plan.tuned_on):
-        wanted[arm_of[choice.method]].add((choice.budget, repr(choice.point)))
+    methods = {method.name: method for method in design.methods()}
+    for choice in choose(methods.values(), results, budgets, plan.tuned_on):
+        method = methods[choice.method]
+        wanted[method.arm].add((choice.budget, repr(choice.point)))
+        if method.kind == "wsd":  # how far its trunk would have fallen without the decay
+            for arm in (name for name in plan.arms if plan.arms[name].kind == "constant"):
+                wanted[arm].add((choice.budget, repr(choice.point)))
     return [
         model
         for arm in plan.arms
@@ -94,11 +100,14 @@ def compare(design: Design, folder: Path, workers: Workers, told: Callable[[Run,
     models = sweep_models(design)
     ended = execute(runs_for(models), folder, workers, told)
     failures, retries, results = ended.failures, ended.retries, collect(design, models, folder)
-    if not ended.exit_code and set(design.plan.seeds) != set(design.plan.tuned_on):
+    complete = set(failures) == ended.diverged and not ended.exit_code
+    # A choice made without what failed by accident could be another one when the same command mends it.
+    if complete and set(design.plan.seeds) != set(design.plan.tuned_on):
         repeated = repeated_models(design, results)
         ended = execute(runs_for(repeated), folder, workers, told)
         models += repeated
         failures, retries = failures | ended.failures, retries | ended.retries
+        complete = set(ended.failures) == ended.diverged and not ended.exit_code
         results += collect(design, repeated, folder)
     return Compared(
         results=results,
@@ -106,5 +115,6 @@ def compare(design: Design, folder: Path, workers: Workers, told: Callable[[Run,
         alone=alone_tokens(models, design.vocabulary),
         failures=failures,
         retries=retries,
+        complete=complete,
         exit_code=ended.exit_code,
     )

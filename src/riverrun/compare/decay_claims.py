@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
 from statistics import fmean
 from typing import Literal
 
@@ -11,113 +10,102 @@ import numpy as np
 
 from riverrun.compare.intervals import interval, paired_differences
 from riverrun.compare.measured import Measured
-from riverrun.compare.results import Method, Result
+from riverrun.compare.results import Method, Reading, Result
 from riverrun.compare.verdicts import Claim, Part, decide
-from riverrun.units import short_count
 
 _PEAK_LR = "optimizer.peak_lr"
-# "Equal" compute and steps are so up to the rounding of decays to whole batches.
-_EQUAL = 0.01
 # What is left of an average's gain after a decay counts as little up to this share of its gain without one.
 _LITTLE = 0.25
+_INTERPOLATED = "interpolated"
+
+
+def loss_is_high_before_the_decay(measured: Measured) -> Iterator[Claim]:
+    """Before its decay WSD's loss lies above that of the cosine of the same budget at the same tokens."""
+    cosine = next(iter(measured.raws("cosine")), None)
+    if cosine is None:
+        return
+    for decayed in measured.raws("wsd"):
+        parts = []
+        for budget in measured.facts.budgets:
+            before, others, exact = {}, {}, True
+            for seed, result in measured.cell(cosine, budget).items():
+                other = measured.cell(decayed, budget).get(seed)
+                start = other.before_decay if other else None
+                if start and _covers(result.curve, start.tokens):
+                    before[seed] = start.loss
+                    others[seed] = _loss_at(result.curve, start.tokens)
+                    exact = exact and _is_read(result.curve, start.tokens)
+            differences = paired_differences(before, others)
+            parts.append(
+                Part(budget, interval(differences.values()), "above", detail="" if exact else _INTERPOLATED)
+            )
+        yield decide(
+            f"{decayed.name}: before its decay it lies above {cosine.name} of the same budget at the same tokens, "
+            "at every budget",
+            f"difference to {cosine.name} where the decay begins, each at its own best settings",
+            parts,
+        )
 
 
 def loss_drops_in_the_decay(measured: Measured) -> Iterator[Claim]:
-    """WSD falls more in each decay than a constant LR does over the same stretch."""
-    constant = next(_raws(measured, "constant"), None)
+    """WSD falls more in each decay than the same run at a constant LR does over the same stretch."""
+    constant = next(iter(measured.raws("constant")), None)
     if constant is None:
         return
-    for decayed in _raws(measured, "wsd"):
-        parts, uncovered = [], []
-        for budget in measured.facts.budgets:
-            falls: dict[int, float] = {}
-            others: dict[int, float] = {}
-            for seed, result in measured.cell(decayed, budget).items():
-                start = result.before_decay
-                if start is None:
-                    continue
-                other = _constant_fall(measured, constant, seed, start.tokens, result.tokens)
-                if other is not None:
-                    falls[seed], others[seed] = start.loss - result.loss, other
-            if falls:
-                parts.append(
-                    Part(
-                        budget,
-                        interval(paired_differences(falls, others).values()),
-                        "above",
-                        detail=f"{_mean_mnats(falls)} against {_mean_mnats(others)}",
-                    )
-                )
-            else:
-                uncovered.append(budget)
-        if parts:
-            yield decide(
-                f"{decayed.name} stays high in its stable phase and drops in its decay, at every budget",
-                f"fall in the decay beyond the fall of {constant.name} over the same stretch",
-                parts,
-                f"no decay or no readings of {constant.name} to compare at {', '.join(uncovered)}"
-                if uncovered
-                else "",
-            )
-
-
-def _constant_fall(measured: Measured, constant: Method, seed: int, start: int, end: int) -> float | None:
-    """How far the constant LR's loss falls between two positions in tokens; None where no curve covers both.
-
-    Between two readings the loss is taken as linear in the logarithm of the tokens.
-    """
-    for budget in reversed(measured.facts.budgets):
-        result = measured.cell(constant, budget).get(seed)
-        if result and result.curve and result.curve[0].tokens <= start <= end <= result.curve[-1].tokens:
-            at = np.log([reading.tokens for reading in result.curve])
-            before, after = np.interp(np.log([start, end]), at, [reading.loss for reading in result.curve])
-            return float(before - after)
-    return None
-
-
-def wsds_against_wsd(measured: Measured) -> Iterator[Claim]:
-    """WSD-S is better than WSD where both cost the same in total; the first budget's runs are the same run."""
-    for ours, theirs in product(_raws(measured, "wsds"), _raws(measured, "wsd")):
-        yield from _better_at_equal_cost(
-            measured, ours, theirs, "total_tokens", "equal total compute", measured.facts.budgets[1:]
-        )
-
-
-def wsds_against_cyclic_cosine(measured: Measured) -> Iterator[Claim]:
-    """WSD-S is better than cyclic cosine after equally many steps."""
-    for ours, theirs in product(_raws(measured, "wsds"), _raws(measured, "cyclic-cosine")):
-        yield from _better_at_equal_cost(
-            measured, ours, theirs, "step", "equal steps", measured.facts.budgets
-        )
-
-
-def _better_at_equal_cost(
-    measured: Measured,
-    ours: Method,
-    theirs: Method,
-    cost: Literal["total_tokens", "step"],
-    accounting: str,
-    budgets: Sequence[str],
-) -> Iterator[Claim]:
-    """The claim, unless the two cost differently at some budget: then the plan does not hold this comparison."""
-    parts = []
-    for budget in budgets:
-        first, second = (
-            [getattr(result, cost) for result in measured.cell(method, budget).values()][:1]
-            for method in (ours, theirs)
-        )
-        if first and second and abs(first[0] - second[0]) > _EQUAL * second[0]:
-            return
-        counts = " and ".join(short_count(count) for count in (*first, *second))
-        parts.append(Part(budget, measured.difference(ours, theirs, budget), "below", detail=counts))
-    if parts:
-        beyond = " after the first" if len(budgets) < len(measured.facts.budgets) else ""
-        counted = "tokens of the models of all budgets so far" if cost == "total_tokens" else "steps"
+    for decayed in measured.raws("wsd"):
+        parts = {
+            budget: part
+            for budget in measured.facts.budgets
+            if (part := _drop(measured, decayed, constant, budget))
+        }
+        missing = [budget for budget in measured.facts.budgets if budget not in parts]
         yield decide(
-            f"{ours.name} is better than {theirs.name} at {accounting}, at every budget{beyond}",
-            f"difference to {theirs.name} ({counted} in brackets)",
-            parts,
+            f"{decayed.name} drops in its decay, by more than the same run at a constant LR falls over the same "
+            f"stretch, at {', '.join(parts) if parts and missing else 'every budget'}",
+            f"fall in the decay beyond the fall of {constant.name} at the same settings",
+            [*parts.values()] or [Part(budget, interval([]), "above") for budget in missing],
+            f"no readings of {constant.name} at the settings of {decayed.name}, or no decay, at "
+            f"{', '.join(missing)}"
+            if missing
+            else "",
         )
+
+
+def _drop(measured: Measured, decayed: Method, constant: Method, budget: str) -> Part | None:
+    """How much further a decay falls than its trunk going on; None where no seed has both."""
+    choice = measured.choice(decayed, budget)
+    if choice is None:
+        return None
+    trunks = [measured.at(constant, other, dict(choice.point)) for other in measured.facts.budgets]
+    falls, others, exact = {}, {}, True
+    for seed, result in measured.cell(decayed, budget).items():
+        start = result.before_decay
+        curves = [trunk[seed].curve for trunk in trunks if seed in trunk]
+        covering = [c for c in curves if start and _covers(c, start.tokens) and _covers(c, result.tokens)]
+        if start and covering:
+            # The constant LR has one run for all budgets: the longest curve has the most readings.
+            curve = covering[-1]
+            falls[seed] = start.loss - result.loss
+            others[seed] = _loss_at(curve, start.tokens) - _loss_at(curve, result.tokens)
+            exact = exact and _is_read(curve, start.tokens) and _is_read(curve, result.tokens)
+    if not falls:
+        return None
+    detail = f"{_mean_mnats(falls)} against {_mean_mnats(others)}{'' if exact else f', {_INTERPOLATED}'}"
+    return Part(budget, interval(paired_differences(falls, others).values()), "above", detail=detail)
+
+
+def _covers(curve: Sequence[Reading], tokens: int) -> bool:
+    return bool(curve) and curve[0].tokens <= tokens <= curve[-1].tokens
+
+
+def _is_read(curve: Sequence[Reading], tokens: int) -> bool:
+    return any(reading.tokens == tokens for reading in curve)
+
+
+def _loss_at(curve: Sequence[Reading], tokens: int) -> float:
+    """The loss at a position that the curve covers: linear in the logarithm of the tokens between two readings."""
+    at = np.log([reading.tokens for reading in curve])
+    return float(np.interp(np.log(tokens), at, [reading.loss for reading in curve]))
 
 
 def higher_peak_worse_before_better_after(measured: Measured) -> Iterator[Claim]:
@@ -137,7 +125,7 @@ def higher_peak_worse_before_better_after(measured: Measured) -> Iterator[Claim]
                 parts.append(Part(budget, interval([]), "below", detail=f"{peak:g} is the lowest tried"))
                 continue
             higher = measured.cell(method, budget)
-            other = _at(measured, method, budget, {**dict(choice.point), _PEAK_LR: lower})
+            other = measured.at(method, budget, {**dict(choice.point), _PEAK_LR: lower})
             sides: dict[str, Literal["above", "below"]] = {"before": "above", "after": "below"}
             for when, side in sides.items():
                 differences = paired_differences(_losses(higher, when), _losses(other, when))
@@ -158,15 +146,20 @@ def higher_peak_worse_before_better_after(measured: Measured) -> Iterator[Claim]
 
 
 def averaging_gains_little_after_a_decay(measured: Measured) -> Iterator[Claim]:
-    """After a decay an average gains less than a quarter of what the same average gains at a constant LR."""
-    constant = next(iter(measured.arms("constant")), None)
+    """After a decay an average gains less than a quarter of what one gains at a constant LR.
+
+    It is the same average, if the constant arm has it, else that arm's best.
+    """
+    raw = next(iter(measured.raws("constant")), None)
+    if raw is None:
+        return
     for method in _decayed(measured):
         average = measured.best_average(method.arm)
-        undecayed = average and next(
-            (m for m in measured.methods if (m.arm, m.readout) == (constant, average.readout)), None
-        )
-        raw = measured.raw(constant) if constant else None
-        if not (average and undecayed and raw):
+        if average is None:
+            continue
+        same = (m for m in measured.methods if (m.arm, m.readout) == (raw.arm, average.readout))
+        undecayed = next(same, measured.best_average(raw.arm))
+        if undecayed is None:
             continue
         parts = []
         for budget in measured.facts.budgets:
@@ -182,15 +175,12 @@ def averaging_gains_little_after_a_decay(measured: Measured) -> Iterator[Claim]:
                 )
             )
         yield decide(
-            f"{method.name}: averaging gains little after the decay, less than a quarter of what it gains on "
-            f"{raw.name}, at every budget",
-            f"gain of {average.readout} over the raw weights, less a quarter of its gain on {raw.name}",
+            f"{method.name}: after the decay averaging gains less than a quarter of what it gains on {raw.name}, "
+            "at every budget",
+            f"gain of {average.name} over the raw weights, less a quarter of the gain of {undecayed.name}, each at "
+            "its own best settings",
             parts,
         )
-
-
-def _raws(measured: Measured, kind: str) -> Iterator[Method]:
-    return filter(None, map(measured.raw, measured.arms(kind)))
 
 
 def _decayed(measured: Measured) -> Iterator[Method]:
@@ -202,15 +192,6 @@ def _decayed(measured: Measured) -> Iterator[Method]:
             for result in measured.cell(method, budget).values()
         ):
             yield method
-
-
-def _at(measured: Measured, method: Method, budget: str, point: dict[str, object]) -> dict[int, Result]:
-    """Seed -> result of a method and budget at any point of its sweep."""
-    return {
-        result.seed: result
-        for result in measured.results
-        if (result.method, result.budget, dict(result.point)) == (method.name, budget, point)
-    }
 
 
 def _losses(cell: Mapping[int, Result], when: str) -> dict[int, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -34,9 +34,17 @@ class Workers(Protocol):
 
 @dataclass(frozen=True)
 class Ended:
-    """How the runs ended: why those failed that did, what was retried, and the signal that broke it off."""
+    """How the runs ended.
+
+    Attributes:
+        failures: why those failed that did.
+        diverged: those of them whose loss was no number, and what branches from them: their result, not an accident.
+        retries: why those failed at first that were tried again.
+        exit_code: 0, or 128 + the number of the signal that broke it off.
+    """
 
     failures: dict[Key, str]
+    diverged: frozenset[Key]
     retries: dict[Key, str]
     exit_code: int
 
@@ -57,6 +65,7 @@ def execute(runs: Sequence[Run], folder: Path, workers: Workers, told: Callable[
     flying: dict[Future[int], Run] = {}
     attempts: Counter[Key] = Counter()
     failures: dict[Key, str] = {}
+    diverged: set[Key] = set()
     retries: dict[Key, str] = {}
 
     def failed(run: Run, why: str) -> None:
@@ -69,6 +78,8 @@ def execute(runs: Sequence[Run], folder: Path, workers: Workers, told: Callable[
     with StopSignals() as signals:
         while (waiting or flying) and signals.received is None:
             for run in _orphans(waiting, failures):
+                if (run.tree, run.parent) in diverged:
+                    diverged.add(run.key)
                 failed(waiting.pop(run.key), f"{run.parent}, which it branches from, failed")
             for run in _ready(waiting, flying)[: workers.slots - len(flying)]:
                 flying[workers.submit(waiting.pop(run.key))] = run
@@ -80,7 +91,9 @@ def execute(runs: Sequence[Run], folder: Path, workers: Workers, told: Callable[
                     told(run, "done")
                     continue
                 why = _why(error, future)
-                if isinstance(error, NonFiniteError) or attempts[run.key] == _ATTEMPTS:
+                if isinstance(error, NonFiniteError):
+                    diverged.add(run.key)
+                if run.key in diverged or attempts[run.key] == _ATTEMPTS:
                     failed(run, why)
                 else:
                     retries[run.key] = why
@@ -88,7 +101,7 @@ def execute(runs: Sequence[Run], folder: Path, workers: Workers, told: Callable[
                     waiting[run.key] = run
         if signals.received is not None:
             workers.stop()
-        return Ended(failures, retries, signals.exit_code)
+        return Ended(failures, frozenset(diverged), retries, signals.exit_code)
 
 
 def _ready(waiting: Mapping[Key, Run], flying: Mapping[Future[int], Run]) -> list[Run]:
@@ -103,6 +116,10 @@ def _orphans(waiting: Mapping[Key, Run], failures: Mapping[Key, str]) -> list[Ru
 
 
 def _why(error: BaseException | None, future: Future[int]) -> str:
+    """One line."""
     if error is None:
         return f"a signal ended its process (exit code {future.result()})"
-    return str(error) or type(error).__name__
+    if isinstance(error, BrokenExecutor):
+        return "its process was killed, perhaps for want of memory"
+    cause = getattr(error, "cause", None) or error  # Ray wraps what a task raised
+    return " ".join(str(cause).split()) or type(cause).__name__

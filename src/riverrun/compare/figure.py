@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
+from matplotlib.markers import CARETDOWN, CARETUP
 from matplotlib.ticker import NullLocator
 
-from riverrun.compare.intervals import interval
+from riverrun.compare.intervals import Interval, interval
+from riverrun.compare.looks import BASELINE, Group, Look, draw_legend, looks_of
 from riverrun.compare.measured import HORIZON_FREE, Measured
 from riverrun.compare.results import Method, Reading, Result
 from riverrun.publish import publish_file
 from riverrun.units import short_count
 
-# Okabe and Ito's colours, which people with any common colour blindness can tell apart, the baseline in black;
-# their yellow is too pale for a line on white. The last three are for plans of many arms. Markers tell the arms
-# apart without colour.
-_BASELINE = "#000000"
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#882255", "#44AA99")
-_MARKERS = "oDsv^P<>h"
 _STYLE: dict[str, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
@@ -39,23 +33,6 @@ _STYLE: dict[str, Any] = {
     "svg.hashsalt": "riverrun",  # element names of an SVG are random without it
     "svg.fonttype": "none",
 }
-
-
-@dataclass(frozen=True)
-class _Look:
-    """How a method is drawn: raw weights dotted and hollow where the arm's average is drawn as well."""
-
-    colour: str
-    marker: str
-    hollow: bool
-
-    def line(self) -> dict[str, Any]:
-        return {"color": self.colour, "linewidth": 1.2, "linestyle": ":" if self.hollow else "-"}
-
-    def mark(self) -> dict[str, Any]:
-        face = "white" if self.hollow else self.colour
-        edge = self.colour if self.hollow else "white"
-        return {"marker": self.marker, "markersize": 5, "markerfacecolor": face, "markeredgecolor": edge}
 
 
 def save_figure(path: Path, measured: Measured) -> None:
@@ -77,6 +54,7 @@ def save_figure(path: Path, measured: Measured) -> None:
 def draw(measured: Measured) -> Figure:
     """Three panels over the same tokens: losses, paired differences to the baseline, learning rates.
 
+    Losses fall by far more than methods differ by, so the differences have the largest panel.
     Without a baseline there are no differences.
 
     Raises:
@@ -85,8 +63,8 @@ def draw(measured: Measured) -> Figure:
     drawn = drawn_methods(measured)
     if not drawn:
         raise ValueError("the comparison has no results to draw")
-    looks = _looks(measured, drawn)
-    heights = (3, 2, 1.2) if measured.baseline in drawn else (3, 1.2)
+    looks = looks_of(measured, drawn)
+    heights = (2.4, 3, 1.2) if measured.baseline in drawn else (3, 1.2)
     figure = Figure(figsize=(7.2, 1.4 + 1.15 * sum(heights)), layout="constrained")
     panels = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     # The baseline lies below the others: it is what they are held against.
@@ -98,17 +76,9 @@ def draw(measured: Measured) -> Figure:
     if measured.baseline in drawn:
         _draw_differences(panels[1], measured, measured.baseline, drawn, looks, ticks)
     furthest = max(result.tokens for method in drawn for result in _cells(measured, method)[-1].values())
-    _set_tokens(panels[-1], ticks, furthest)
+    _set_tokens(panels[-1], ticks, furthest * math.exp(_width(ticks) / 2) * 1.05)
     figure.align_ylabels()
-    figure.legend(
-        handles=[
-            Line2D([], [], **looks[method.name].line(), **looks[method.name].mark(), label=method.name)
-            for method in drawn
-        ],
-        loc="outside lower center",
-        ncols=3,
-        frameon=False,
-    )
+    draw_legend(figure, looks)
     return figure
 
 
@@ -122,36 +92,17 @@ def drawn_methods(measured: Measured) -> list[Method]:
     ]
 
 
-def _looks(measured: Measured, drawn: list[Method]) -> dict[str, _Look]:
-    """One colour and marker per arm."""
-    baseline = measured.baseline.arm if measured.baseline else None
-    others = [arm for arm in dict.fromkeys(method.arm for method in drawn) if arm != baseline]
-    numbers = {arm: number for number, arm in enumerate(others)}
-    averaged = {method.arm for method in drawn if not method.plain}
-    looks = {}
-    for method in drawn:
-        number = numbers.get(method.arm)
-        colour = _BASELINE if number is None else _COLOURS[number % len(_COLOURS)]
-        marker = "X" if number is None else _MARKERS[number % len(_MARKERS)]
-        looks[method.name] = _Look(colour, marker, method.plain and method.arm in averaged)
-    return looks
-
-
-def _draw_losses(axes: Axes, measured: Measured, method: Method, look: _Look) -> None:
-    """A line through one run, or a faint line per budget, their ends joined by dashes; markers and bands at budgets."""
+def _draw_losses(axes: Axes, measured: Measured, method: Method, look: Look) -> None:
+    """A line through one run, or a faint line per budget, their ends joined; markers at budgets."""
     cells = _cells(measured, method)
     ends = [fmean(result.tokens for result in cell.values()) for cell in cells]
-    spread = [interval(result.loss for result in cell.values()) for cell in cells]
-    means = [each.mean for each in spread]
+    means = [interval(result.loss for result in cell.values()).mean for cell in cells]
     one_run = _is_one_run(cells)
     for cell in cells[-1:] if one_run else cells:
         curve = _mean_over_seeds([result.curve for result in cell.values()])
-        axes.plot(*zip(*curve, strict=True), **look.line(), alpha=1 if one_run else 0.35)
-    joint = {"linestyle": ""} if one_run else {"linestyle": "--", "linewidth": 0.8}
-    axes.plot(ends, means, **look.line() | joint, **look.mark())
-    if all(math.isfinite(each.half_width) for each in spread):
-        low, high = [each.low for each in spread], [each.high for each in spread]
-        axes.fill_between(ends, low, high, color=look.colour, alpha=0.12, linewidth=0)
+        faint = {} if one_run else {"linestyle": "-", "linewidth": 0.7, "alpha": 0.45}
+        axes.plot(*zip(*curve, strict=True), **look.line() | faint)
+    axes.plot(ends, means, **look.line() | ({"linestyle": ""} if one_run else {}), **look.mark())
 
 
 def _draw_differences(
@@ -159,32 +110,67 @@ def _draw_differences(
     measured: Measured,
     baseline: Method,
     drawn: list[Method],
-    looks: dict[str, _Look],
+    looks: dict[str, Look],
     ticks: dict[str, int],
 ) -> None:
-    """Paired differences to the baseline with 95% intervals, methods side by side at every budget."""
-    axes.axhline(0, color=_BASELINE, linewidth=1)
-    others = [method for method in drawn if method is not baseline]
-    gaps = np.diff(np.log(list(ticks.values())))
-    width = 0.5 * float(gaps.min(initial=math.log(2)))
-    means = []
-    for place, method in zip(np.linspace(-width, width, len(others) + 2)[1:-1] / 2, others, strict=True):
-        points = [
-            (tokens * math.exp(place), measured.difference(method, baseline, budget))
-            for budget, tokens in ticks.items()
-        ]
-        at = [position for position, _ in points]
-        centre = [1000 * each.mean for _, each in points]
-        half = [1000 * each.half_width if math.isfinite(each.half_width) else 0.0 for _, each in points]
+    """Paired differences to the baseline with 95% intervals, methods side by side at every budget, group by group."""
+    axes.axhline(0, color=BASELINE, linewidth=1)
+    groups = list(Group)
+    others = sorted(
+        (method for method in drawn if method is not baseline),
+        key=lambda method: groups.index(looks[method.name].group),
+    )
+    found = [[measured.difference(method, baseline, budget) for budget in ticks] for method in others]
+    low, high = _set_differences(axes, [each for row in found for each in row])
+    for place, method, row in zip(_places(_width(ticks), len(others)), others, found, strict=True):
+        at = [tokens * math.exp(place) for tokens in ticks.values()]
+        centre = [1000 * each.mean for each in row]
+        half = [1000 * each.half_width if math.isfinite(each.half_width) else 0.0 for each in row]
         look = looks[method.name]
-        axes.plot(at, centre, **look.line() | {"linewidth": 0.8}, alpha=0.4)
+        axes.plot(at, centre, **look.line(), alpha=0.35)
         axes.errorbar(at, centre, half, linestyle="", ecolor=look.colour, elinewidth=1, **look.mark())
-        means += [mean for mean in centre if math.isfinite(mean)]
-    # An interval of two seeds may be a hundred times wider than what the means differ by.
-    low, high = min([0.0, *means]), max([0.0, *means])
-    margin = 0.15 * (high - low or 1.0)
-    axes.set_ylim(low - margin, high + margin)
+        for position, each, reach in zip(at, centre, half, strict=True):
+            if each - reach < low:
+                axes.plot(position, low, marker=CARETDOWN, markersize=6, color=look.colour)
+            if each + reach > high:
+                axes.plot(position, high, marker=CARETUP, markersize=6, color=look.colour)
+    tolerance = 1000 * measured.facts.tolerance
+    axes.axhline(tolerance, color=BASELINE, linewidth=0.7, linestyle=(0, (1, 3)))
+    axes.annotate(
+        "tolerance",
+        (1, tolerance),
+        (-2, 2),
+        xycoords=axes.get_yaxis_transform(),
+        textcoords="offset points",
+        ha="right",
+        fontsize=7,
+        annotation_clip=True,
+    )
     axes.set_ylabel(f"minus {baseline.name}\n(thousandths of a nat)")
+
+
+def _set_differences(axes: Axes, differences: list[Interval]) -> tuple[float, float]:
+    """Limits that hold every mean and, as far as they are no wider than the median one, the intervals.
+
+    An interval of two seeds may be a hundred times wider than what the means differ by; it is cut off.
+    """
+    widths = [1000 * each.half_width for each in differences if math.isfinite(each.half_width)]
+    usual = median(widths) if widths else 0.0
+    means = [1000 * each.mean for each in differences if math.isfinite(each.mean)]
+    low, high = min([0.0, *means]) - usual, max([0.0, *means]) + usual
+    margin = 0.05 * (high - low or 1.0)
+    axes.set_ylim(low - margin, high + margin)
+    return low - margin, high + margin
+
+
+def _width(ticks: dict[str, int]) -> float:
+    """The space that all methods take side by side at one budget, in logarithms of tokens."""
+    gaps = np.diff(np.log(list(ticks.values())))
+    return 0.35 * float(gaps.min(initial=math.log(2)))
+
+
+def _places(width: float, count: int) -> list[float]:
+    return list(np.linspace(-width, width, count + 2)[1:-1] / 2)
 
 
 def _cells(measured: Measured, method: Method) -> list[dict[int, Result]]:
@@ -210,7 +196,7 @@ def _mean_over_seeds(curves: list[tuple[Reading, ...]]) -> list[tuple[int, float
     return [(tokens, fmean(each[tokens] for each in losses)) for tokens in common]
 
 
-def _draw_rates(axes: Axes, measured: Measured, method: Method, look: _Look) -> None:
+def _draw_rates(axes: Axes, measured: Measured, method: Method, look: Look) -> None:
     """The learning rate of the longest run, or of every budget's; it is the same for all seeds."""
     cells = _cells(measured, method)
     one_run = _is_one_run(cells)
@@ -243,13 +229,13 @@ def _set_losses(axes: Axes, measured: Measured, drawn: list[Method]) -> None:
     axes.set_ylabel("held-out loss\n(nats per token)")
 
 
-def _set_tokens(axes: Axes, ticks: dict[str, int], furthest: int) -> None:
-    """A logarithmic axis from a little before the first budget, with a tick at every budget."""
+def _set_tokens(axes: Axes, ticks: dict[str, int], furthest: float) -> None:
+    """A logarithmic axis from a little before the first budget to `furthest`, with a tick at every budget."""
     axes.set_ylim(bottom=0)
     axes.set_ylabel("learning rate")
     axes.set_xlabel("budget, tokens")
     axes.set_xscale("log")
-    axes.set_xlim(min(ticks.values()) / 1.6, furthest * 1.25)
+    axes.set_xlim(min(ticks.values()) / 1.6, furthest)
     labels = [f"{budget}\n{short_count(tokens)}" for budget, tokens in ticks.items()]
     axes.set_xticks(list(ticks.values()), labels)
     axes.xaxis.set_minor_locator(NullLocator())

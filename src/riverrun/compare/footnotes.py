@@ -36,6 +36,16 @@ def edges(measured: Measured) -> list[str]:
     )
 
 
+def chosen_on(measured: Measured) -> str:
+    """What the settings were chosen on, and what of it is reported too."""
+    seeds = measured.facts.tuning_seeds or sorted({result.seed for result in measured.results})
+    named = f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
+    return (
+        f"Chosen on other held-out windows than those reported, but on runs of {named or 'no seed'}, which are among "
+        "those reported."
+    )
+
+
 def single_seeds(measured: Measured) -> list[str]:
     """Numbers without an interval."""
     counts = [

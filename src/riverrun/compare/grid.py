@@ -29,12 +29,8 @@ class Grid:
 
 
 def rich_table(grid: Grid) -> Table:
-    """For the terminal; marked cells are bold and green."""
+    """The cells for the terminal, without title and notes, which may be wider; marked cells are bold and green."""
     table = Table(
-        title=Text(grid.title),
-        title_justify="left",
-        caption=Text("\n".join(grid.notes)) if grid.notes else None,
-        caption_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,

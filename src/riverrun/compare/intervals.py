@@ -59,11 +59,12 @@ def paired_differences(ours: Mapping[int, float], theirs: Mapping[int, float]) -
 
 
 def in_mnats(difference: Interval) -> str:
-    """A difference in nats as thousandths of a nat: "+7.4 [5.1, 9.7]", "+7.4" for one seed, "-" for no number."""
+    """A difference in nats as thousandths of a nat: "+7.4 ± 2.3", "+7.4" for one seed, "-" for no number.
+
+    After ± is half the interval.
+    """
     if math.isnan(difference.mean):
         return "-"
-    # Adding 0 turns -0.0 into 0.0.
-    mean, low, high = (
-        round(1000 * bound, 1) + 0.0 for bound in (difference.mean, difference.low, difference.high)
-    )
-    return f"{mean:+.1f}" + (f" [{low:.1f}, {high:.1f}]" if math.isfinite(low) else "")
+    mean = round(1000 * difference.mean, 1) + 0.0  # adding 0 turns -0.0 into 0.0
+    half = f" ± {1000 * difference.half_width:.1f}" if math.isfinite(difference.half_width) else ""
+    return f"{mean:+.1f}{half}"

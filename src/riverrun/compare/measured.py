@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from riverrun.compare.intervals import Interval, interval, paired_differences
 from riverrun.compare.results import Method, Result
@@ -80,6 +81,15 @@ class Measured:
         """Seed -> held-out nats per token, at the chosen settings."""
         return {seed: result.loss for seed, result in self.cell(method, budget).items()}
 
+    def at(self, method: Method, budget: str, point: Mapping[str, Any]) -> dict[int, Result]:
+        """Seed -> result at any point of the sweep, seeds in order; empty where nothing was trained there."""
+        found = {
+            result.seed: result
+            for result in self.results
+            if (result.method, result.budget, dict(result.point)) == (method.name, budget, point)
+        }
+        return dict(sorted(found.items()))
+
     def difference(self, ours: Method, theirs: Method, budget: str) -> Interval:
         """The mean of our loss minus theirs at a budget, paired by seed, in nats per token."""
         return interval(paired_differences(self.losses(ours, budget), self.losses(theirs, budget)).values())
@@ -87,6 +97,10 @@ class Measured:
     def arms(self, *kinds: str) -> list[str]:
         """The arms of some kinds, in the plan's order."""
         return list(dict.fromkeys(method.arm for method in self.methods if method.kind in kinds))
+
+    def raws(self, kind: str) -> list[Method]:
+        """The methods that read raw weights, of the arms of a kind."""
+        return [method for method in self.methods if (method.kind, method.readout) == (kind, "raw")]
 
     def raw(self, arm: str) -> Method | None:
         """The method that reads an arm's raw weights."""

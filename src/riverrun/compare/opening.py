@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
 
 from riverrun.compare.arms import Design
 from riverrun.compare.plan import ComparisonPlan, base_recipe
-from riverrun.errors import CorpusError
+from riverrun.errors import CorpusError, SettingError, nearest
 from riverrun.train.engine import settle
 from riverrun.train.sources import open_sources
 
@@ -32,22 +35,40 @@ def open_design(plan: ComparisonPlan, without_corpus: Callable[[str], object] | 
         vocabulary = recipe.model.get("embedding_rows", _USUAL_VOCABULARY)
         without_corpus(f"{error}; taking a vocabulary of {vocabulary:,} for the estimate")
     design = Design(plan, vocabulary)
-    design.methods()
+    names = [method.name for method in design.methods()]
+    if plan.baseline not in names:
+        raise SettingError(
+            f"baseline: got {plan.baseline!r}; must be a row of the table{nearest(plan.baseline, names)}"
+        )
     for arm in plan.arms:
         for point in plan.points(arm):
             design.models(arm, point, plan.seeds[0])
     return design
 
 
-def worker_count(design: Design) -> int:
-    """The plan's number of workers, or as many as the cores serve."""
-    if design.plan.workers != "auto":
-        return design.plan.workers
-    return max(1, (os.cpu_count() or 1) // threads_of(design))
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What a run takes of this machine, and so how many find room at a time.
+
+    Attributes:
+        threads: of each run.
+        devices: names of the GPUs to deal out, one a run; empty on a CPU.
+        workers: the plan's number, or as many as there are GPUs, or as the cores serve.
+    """
+
+    threads: int
+    devices: tuple[str, ...]
+    workers: int
 
 
-def threads_of(design: Design) -> int:
-    """Threads that each run takes on this machine."""
-    threads = settle(design.recipe)[0].engine.threads
-    assert isinstance(threads, int)
-    return threads
+def room_for(design: Design) -> Room:
+    """The room of a plan on this machine."""
+    engine = settle(design.recipe)[0].engine
+    assert isinstance(engine.threads, int)
+    devices: tuple[str, ...] = ()
+    if engine.device == "cuda":
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        devices = tuple(visible.split(",")) if visible else tuple(map(str, range(torch.cuda.device_count())))
+    fitting = len(devices) or max(1, (os.cpu_count() or 1) // engine.threads)
+    workers = fitting if design.plan.workers == "auto" else design.plan.workers
+    return Room(threads=engine.threads, devices=devices, workers=workers)

@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter
 
 from riverrun.compare.results import Point
 from riverrun.errors import SettingError, nearest
-from riverrun.train.recipe import Recipe, load_recipe, parse_recipe
+from riverrun.train.recipe import Recipe, parse_recipe
 from riverrun.train.settings import Count, DurationSetting, Fraction, Positive, parse_table, read_table
 from riverrun.train.shipped import find_recipe
 from riverrun.units import Duration
@@ -33,6 +33,31 @@ DecayFraction = Annotated[float, Field(gt=0, lt=1)]
 ANYTIME = ("constant", "inverse-sqrt", "power-decay")
 PER_BUDGET = ("cosine", "linear", "seesaw")
 """Kinds that train every budget from the start, each with settings of its own."""
+
+# What an arm or a sweep may change of the recipe, and what of it the design writes itself. All else is held fixed:
+# data, model, batch, seeds and held-out text are the same for every arm.
+_OPEN = ("optimizer", "schedule")
+_TAKEN = tuple(f"schedule.{name}" for name in ("kind", "total", "budget", "budgets", "base", "at", "steps"))
+
+
+def _flat(table: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """Settings by dotted path, however the tables were nested: {"optimizer": {"eps": 1}} is {"optimizer.eps": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        flat |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
+    return flat
+
+
+def _check_setting(path: str, setting: str) -> None:
+    section, dot, key = setting.partition(".")
+    if section not in _OPEN or not dot or not key:
+        raise ValueError(
+            f"{path}: got {setting!r}; all arms have the same {section}. An arm or a sweep may change "
+            f"{' and '.join(f'{name}.*' for name in _OPEN)}"
+        )
+    if setting in _TAKEN:
+        raise ValueError(f"{path}: got {setting!r}; the arm's kind and the budgets say that")
+
 
 # What an arm of each kind may set besides its readouts, settings and sweep.
 _OPTIONS: dict[str, tuple[str, ...]] = {
@@ -62,7 +87,7 @@ class Arm:
     kind: ArmKind
     readouts: tuple[str, ...] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
-    sweep: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    sweep: dict[str, Any] = field(default_factory=dict)
     offset: DurationSetting | None = None
     exponent: Fraction | None = None
     shape: str | None = None
@@ -73,6 +98,10 @@ class Arm:
     accounting: Literal["compute", "steps"] | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", _flat(self.settings))
+        object.__setattr__(self, "sweep", _axes("sweep", self.sweep))
+        for setting in self.settings:
+            _check_setting("settings", setting)
         for names in _OPTIONS.values():
             for name in names:
                 if getattr(self, name) is not None and name not in _OPTIONS[self.kind]:
@@ -100,12 +129,12 @@ class Decays:
 class ComparisonPlan:
     """A comparison. The whole sweep is run on `tuning_seeds` (all, if not given), the chosen points on the others."""
 
-    recipe: str | dict[str, Any]
+    recipe: dict[str, Any]
     budgets: tuple[DurationSetting, ...]
     arms: dict[str, Arm]
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = (0,)
     tuning_seeds: tuple[int, ...] | None = None
-    sweep: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    sweep: dict[str, Any] = field(default_factory=dict)
     decays: Decays = field(default_factory=Decays)
     baseline: str = "cosine"
     tolerance: Positive = 0.03
@@ -121,15 +150,7 @@ class ComparisonPlan:
                 raise ValueError(f"{name}: got {list(values)}; each may be named once")
         if foreign := set(self.tuning_seeds or ()) - set(self.seeds):
             raise ValueError(f"tuning_seeds: got {sorted(foreign)}; must be among the seeds")
-        if self.baseline not in self.arms:
-            raise ValueError(
-                f"baseline: got {self.baseline!r}; must be an arm{nearest(self.baseline, self.arms)}"
-            )
-        for name, values in self.sweep.items():
-            _check_axis(f"sweep.{name}", values)
-        for arm_name, arm in self.arms.items():
-            for name, values in arm.sweep.items():
-                _check_axis(f"arms.{arm_name}.sweep.{name}", values)
+        object.__setattr__(self, "sweep", _axes("sweep", self.sweep))
 
     @property
     def tuned_on(self) -> tuple[int, ...]:
@@ -155,7 +176,13 @@ def load_plan(path: Path, overrides: Iterable[str] = ()) -> ComparisonPlan:
 
 
 def parse_plan(table: Mapping[str, Any], overrides: Iterable[str] = ()) -> ComparisonPlan:
-    """A plan from the content of a TOML file; `SettingError` names the first thing that is wrong."""
+    """A plan from the content of a TOML file; `SettingError` names the first thing that is wrong.
+
+    A recipe that is named is read first, so that overrides may change its settings.
+    """
+    table = dict(table)
+    if isinstance(named := table.get("recipe"), str):
+        table["recipe"] = read_table(find_recipe(Path(named)), "recipe")
     plan = parse_table(ComparisonPlan, _ADAPTER, table, overrides, what="plan")
     base_recipe(plan)
     return plan
@@ -163,8 +190,6 @@ def parse_plan(table: Mapping[str, Any], overrides: Iterable[str] = ()) -> Compa
 
 def base_recipe(plan: ComparisonPlan) -> Recipe:
     """The recipe that the arms share; its own schedule only gives the warm-up."""
-    if isinstance(plan.recipe, str):
-        return load_recipe(find_recipe(Path(plan.recipe)))
     try:
         return parse_recipe(plan.recipe)
     except SettingError as error:
@@ -178,8 +203,15 @@ def increasing(budgets: tuple[Duration, ...], steps: tuple[int, ...]) -> None:
             raise SettingError(f'budgets: got "{after}" after "{before}"; each must be above the one before')
 
 
-def _check_axis(path: str, values: tuple[Any, ...]) -> None:
-    if not values:
-        raise ValueError(f"{path}: got no values; name one or more")
-    if any(value in values[:number] for number, value in enumerate(values)):
-        raise ValueError(f"{path}: got {list(values)}; each value may be named once")
+def _axes(where: str, sweep: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """Setting -> values, checked."""
+    axes = {}
+    for setting, values in _flat(sweep).items():
+        path = f"{where}.{setting}"
+        _check_setting(where, setting)
+        if not isinstance(values, list | tuple) or not values:
+            raise ValueError(f"{path}: got {values!r}; must be a list of one value or more")
+        if any(value in values[:number] for number, value in enumerate(values)):
+            raise ValueError(f"{path}: got {list(values)}; each value may be named once")
+        axes[setting] = tuple(values)
+    return axes

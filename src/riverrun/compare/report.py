@@ -2,36 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
-from rich.console import RenderableType
-
-from riverrun.compare.claims import claims, claims_markdown, claims_table
+from riverrun.compare.claims import claims, claims_markdown
 from riverrun.compare.figure import save_figure
-from riverrun.compare.grid import markdown_table, rich_table
-from riverrun.compare.measured import Facts, measure
-from riverrun.compare.results import Method, Result
+from riverrun.compare.grid import markdown_table
+from riverrun.compare.measured import Measured
 from riverrun.compare.spreadsheet import results_csv
 from riverrun.compare.table import grids
 from riverrun.publish import publish_file
 
 
-def write_report(
-    folder: Path, methods: Iterable[Method], results: Iterable[Result], facts: Facts
-) -> list[RenderableType]:
+def write_report(folder: Path, measured: Measured) -> None:
     """Write the four files, each whole or not at all; the same results give the same bytes.
 
     Without any settings chosen there is no figure.
-
-    Returns:
-        The tables and the claims for the terminal.
-
-    Raises:
-        ValueError: see `measure`.
     """
-    measured = measure(methods, results, facts)
-    tables, found = grids(measured), claims(measured)
+    facts = measured.facts
     made_by = "".join(
         f"{what}: {text}\n\n"
         for what, text in (
@@ -40,15 +27,11 @@ def write_report(
         )
         if text
     )
+    tables = "\n".join(map(markdown_table, grids(measured)))
+    found = claims_markdown(claims(measured))
     folder.mkdir(parents=True, exist_ok=True)
     publish_file(folder / "results.csv", results_csv(measured).encode())
-    publish_file(
-        folder / "table.md",
-        (f"# {facts.name}\n\n{made_by}" + "\n".join(map(markdown_table, tables))).encode(),
-    )
-    publish_file(
-        folder / "claims.md", f"# {facts.name}: claims\n\n{made_by}{claims_markdown(found)}".encode()
-    )
+    publish_file(folder / "table.md", f"# {facts.name}\n\n{made_by}{tables}".encode())
+    publish_file(folder / "claims.md", f"# {facts.name}: claims\n\n{made_by}{found}".encode())
     if measured.choices:
         save_figure(folder / "figure.png", measured)
-    return [*map(rich_table, tables), claims_table(found)]

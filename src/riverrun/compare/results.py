@@ -20,6 +20,7 @@ class Method:
         per_budget: whether each budget has a run of its own, and so may have settings of its own. One run for all
             budgets has one point of the sweep for all of them.
         axes: setting -> the values swept, in the plan's order.
+        shape: of its decays, for the kinds that have some.
     """
 
     arm: str
@@ -27,6 +28,7 @@ class Method:
     kind: str
     per_budget: bool
     axes: dict[str, tuple[Any, ...]]
+    shape: str = ""
 
     @property
     def name(self) -> str:

@@ -136,7 +136,7 @@ def _keeping(run: Run, forks: set[int]) -> Run:
 
 def _kind(recipe: Recipe) -> str:
     schedule = recipe.schedule
-    return f"decay-{schedule['shape']}" if schedule["kind"] == Decayed.kind else "stable"
+    return f"decay-{_short(schedule['shape'])}" if schedule["kind"] == Decayed.kind else "stable"
 
 
 def _short(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The tables of a comparison: losses, paired differences to the baseline, settings and cost."""
+"""The tables of a comparison: losses, paired differences to the baseline, settings, costs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from riverrun.units import short_count
 def grids(measured: Measured) -> list[Grid]:
     """All tables in the order to read them; without a baseline there are no differences."""
     differences = [difference_grid(measured)] if measured.baseline else []
-    return [loss_grid(measured), *differences, settings_grid(measured)]
+    return [loss_grid(measured), *differences, settings_grid(measured), cost_grid(measured)]
 
 
 def loss_grid(measured: Measured) -> Grid:
@@ -72,14 +72,14 @@ def difference_grid(measured: Measured) -> Grid:
         rows=tuple((method.name, *map(in_mnats, row)) for method, row in zip(others, cells, strict=True)),
         marked=_best([[cell.mean for cell in row] for row in cells]),
         notes=(
-            "Paired by seed, with 95% interval; below zero is better.",
+            "Paired by seed, ± half of the 95% interval; below zero is better.",
             *footnotes.unequal_tokens(measured, baseline, others),
         ),
     )
 
 
 def settings_grid(measured: Measured) -> Grid:
-    """Chosen settings, mean LR, tokens of each model and of all so far, seeds; by budget where these differ."""
+    """Chosen settings, the mean LR that they gave, seeds; by budget where these differ."""
     settings = list(dict.fromkeys(setting for choice in measured.choices for setting, _ in choice.point))
     rows = []
     for method in measured.methods:
@@ -88,19 +88,35 @@ def settings_grid(measured: Measured) -> Grid:
             (
                 method.name,
                 *(_chosen_values(measured, method, setting) for setting in settings),
-                _by_budget(f"{fmean(r.mean_lr for r in cell):.3g}" if cell else "-" for cell in cells),
-                _by_budget(short_count(cell[0].tokens) if cell else "-" for cell in cells),
-                _by_budget(short_count(cell[0].total_tokens) if cell else "-" for cell in cells),
+                _by_budget(f"{fmean(r.mean_lr for r in cell):.2g}" if cell else "-" for cell in cells),
                 _by_budget(str(len(cell)) for cell in cells),
             )
         )
     return Grid(
-        title=f"Settings chosen and cost, by budget: {', '.join(measured.facts.budgets)}",
-        headings=("method", *(_heading(name) for name in settings), "mean LR", "tokens", "total", "seeds"),
+        title=f"Settings chosen, by budget: {', '.join(measured.facts.budgets)}",
+        headings=("method", *(_heading(name) for name in settings), "mean LR", "seeds"),
         rows=tuple(rows),
+        notes=(footnotes.chosen_on(measured),),
+    )
+
+
+def cost_grid(measured: Measured) -> Grid:
+    """Tokens of each model, and of all so far where those are more, by budget; arms that cost the same share a row."""
+    costs = {
+        (r.method, r.budget): (short_count(r.tokens), short_count(r.total_tokens)) for r in measured.results
+    }
+    arms: dict[tuple[str, ...], list[str]] = {}
+    for method in measured.methods:
+        found = [costs.get((method.name, budget), ("-", "-")) for budget in measured.facts.budgets]
+        row = tuple(own if own == total else f"{own} / {total}" for own, total in found)
+        if method.arm not in arms.setdefault(row, []):
+            arms[row].append(method.arm)
+    return Grid(
+        title="Tokens of one model / of the models of all budgets so far",
+        headings=("arms", *measured.facts.budgets),
+        rows=tuple((", ".join(names), *row) for row, names in arms.items()),
         notes=(
-            "Settings are chosen on other held-out windows than those reported. Tokens are of one model from "
-            "its first step; total is for the models of all budgets so far, shared stretches counted once.",
+            "Counted from the first step, stretches that models share once; one number where both are the same.",
         ),
     )
 

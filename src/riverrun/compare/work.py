@@ -26,9 +26,19 @@ def node_of(folder: Path, run: Run) -> Node:
 
 
 def is_done(folder: Path, run: Run) -> bool:
-    """Whether a run was evaluated at every position that it is for."""
+    """Whether a run was evaluated at every position that it is for, and what branches from it is saved."""
     node = node_of(folder, run)
-    return node.exists and set(run.stops) <= {record["step"] for record in node.readouts()}
+    if not node.exists:
+        return False
+    forks = {int(at.amount) for at in run.recipe.checkpoints.at}
+    saved = {checkpoint.step for checkpoint in node.checkpoints()}
+    return set(run.stops) <= _evaluated(node) and forks <= saved
+
+
+def _evaluated(node: Node) -> set[int]:
+    """The positions that were evaluated and are no further than the latest checkpoint: others are gone over again."""
+    reached = max((checkpoint.step for checkpoint in node.checkpoints()), default=0)
+    return {record["step"] for record in node.readouts() if record["step"] <= reached}
 
 
 def train_run(folder: Path, run: Run) -> int:
@@ -49,7 +59,7 @@ def train_run(folder: Path, run: Run) -> int:
     def opened() -> Session:
         return open_session(recipe, node, lambda text: None, None if node.exists else origin)
 
-    evaluated = {record["step"] for record in node.readouts()} if node.exists else set()
+    evaluated = _evaluated(node) if node.exists else set()
     with StopSignals() as signals:  # also between two stretches
         for stop in run.stops:
             if signals.received is not None:
@@ -61,8 +71,8 @@ def train_run(folder: Path, run: Run) -> int:
                 return outcome.exit_code
     if not is_done(folder, run):
         raise RunError(
-            f"{node.path}: went past a position that the plan evaluates, before the plan did; compare into another "
-            "folder with --out"
+            f"{node.path}: went past a position that the plan evaluates or branches from, before the plan said so; "
+            "compare into another folder with --out, or remove that run"
         )
     return 0
 

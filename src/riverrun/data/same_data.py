@@ -1,25 +1,31 @@
 """Whether a checkpoint and the present stream mean the same data, and if not, why not."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
 from riverrun.errors import CorpusError
 
 
-def check_same_data(saved: Mapping[str, Any], present: Mapping[str, Any], consumed_samples: int) -> None:
+def check_same_data(
+    saved: Mapping[str, Any], present: Mapping[str, Any], consumed_samples: int | None = None
+) -> None:
     """`CorpusError` unless two stream fingerprints agree on the tokenizer and the samples consumed.
 
     Args:
         saved: `Stream.fingerprint` from the checkpoint.
         present: that of the stream to go on with. Segments that begin at `consumed_samples` or later may
             differ: new data is appended there.
-        consumed_samples: the checkpoint's position in the data.
+        consumed_samples: the checkpoint's position in the data; None compares what is still to come as well.
     """
-    difference = data_difference(saved, present, consumed_samples)
+    difference = data_difference(
+        saved, present, sys.maxsize if consumed_samples is None else consumed_samples
+    )
     if difference:
+        append = "" if consumed_samples is None else f", append new data from sample {consumed_samples} on"
         raise CorpusError(
-            f"the data is not what this run was trained on: {difference}. Put it back to go on, append new "
-            f"data as a segment from sample {consumed_samples} on, or begin another run"
+            f"the data is not what this run was made for: {difference}. Put it back to go on{append}, or begin "
+            "another run"
         )
 
 

@@ -33,7 +33,7 @@ def exclusive(folder: Path, doing: str, keep: Callable[[], bool]) -> Iterator[No
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / ".lock", "a")  # noqa: SIM115  closed below
     except OSError as error:
-        raise RunError(f"{folder}: cannot be written ({error.strerror}); name another with --run") from None
+        raise RunError(f"{folder}: cannot be written ({error.strerror}); name another directory") from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -79,10 +79,19 @@ class Node:
         if leftovers:
             raise RunError(
                 f"{self.path}: holds {leftovers[0]!r} but no node.json, so it is no run of riverrun; "
-                "name another directory with --run"
+                "name another directory"
             )
         content = json.dumps({"format": FORMAT, "id": self.id, **facts}, indent=1) + "\n"
         publish_file(self.path / "node.json", content.encode())
+
+    @contextmanager
+    def withdrawn_on_error(self) -> Iterator[None]:
+        """Take node.json back if what follows its creation fails."""
+        try:
+            yield
+        except BaseException:
+            (self.path / "node.json").unlink(missing_ok=True)
+            raise
 
     @property
     def parent(self) -> Fork | None:

@@ -26,6 +26,9 @@ def prune(folder: Path, step: int, is_kept: Callable[[int], bool], latest: int) 
         if not is_kept(checkpoint.step) and not _was_fork_point(checkpoint):
             condemned = checkpoint.path.with_name(f"{UNFINISHED}{checkpoint.path.name}-removed")
             checkpoint.path.rename(condemned)
+            if is_kept(checkpoint.step):  # a branch began there at this very moment
+                condemned.rename(checkpoint.path)
+                continue
             shutil.rmtree(condemned)
             removed.append(checkpoint.step)
     return removed

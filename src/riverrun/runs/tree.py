@@ -53,7 +53,10 @@ class Tree:
         """The nodes on the way to this one: the trunk first, itself last."""
         above = [node]
         while (fork := above[0].parent) is not None:
-            above.insert(0, self.node(fork.node))
+            parent = self.trunk if fork.node == TRUNK else self.branch(fork.node)
+            if not parent.exists:
+                raise RunError(f"{self.path}: the parent {fork.node!r} of {above[0].id!r} is gone")
+            above.insert(0, parent)
         return above
 
     def origin(self, node: Node) -> Checkpoint | None:
@@ -64,7 +67,7 @@ class Tree:
         fork = node.parent
         if fork is None:
             return None
-        checkpoint = find_checkpoint(self.node(fork.node), fork.step)
+        checkpoint = find_checkpoint(self.lineage(node)[-2], fork.step)
         if checkpoint.hash != fork.checkpoint:
             raise CheckpointError(
                 f"{checkpoint.path}: is another save than the one that {node.path} began from; remove that branch "
@@ -72,9 +75,15 @@ class Tree:
             )
         return checkpoint
 
-    def forks(self, node: Node) -> frozenset[int]:
-        """The positions of a node that branches began from; their checkpoints must stay."""
-        parents = (branch.parent for branch in self.nodes())
+    def forks(self, node: Node) -> frozenset[int] | None:
+        """The positions of a node that branches began from; their checkpoints must stay.
+
+        None where a branch cannot be read, so that nobody knows what must stay.
+        """
+        try:
+            parents = [branch.parent for branch in self.nodes()]
+        except RunError:
+            return None
         return frozenset(fork.step for fork in parents if fork is not None and fork.node == node.id)
 
 

@@ -100,6 +100,20 @@ class Increasing:
 
 
 @dataclass(frozen=True)
+class EachFraction:
+    """The rule of a list of fractions."""
+
+    unit: str = ""
+
+    def check(self, name: str, value: Any) -> tuple[float, ...]:
+        """The fractions as a tuple."""
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise ValueError(f"{name}: got {value!r}; must be a list of fractions")
+        rule = Number(minimum=0, maximum=1, noun="a fraction")
+        return tuple(float(rule.check(f"{name}[{i}]", element)) for i, element in enumerate(value))
+
+
+@dataclass(frozen=True)
 class OneOf:
     """One of a few names."""
 
@@ -116,6 +130,7 @@ class OneOf:
 Steps = Annotated[int, Number(minimum=0, whole=True, noun="a whole number of steps", unit="steps")]
 PositiveSteps = Annotated[int, Number(minimum=1, whole=True, noun="a whole number of steps", unit="steps")]
 Fraction = Annotated[float, Number(minimum=0, maximum=1, noun="a fraction")]
+Fractions = Annotated[tuple[float, ...], EachFraction()]
 Budgets = Annotated[
     tuple[int, ...],
     Increasing(each=Number(minimum=1, whole=True, noun="a whole number of steps", unit="steps")),

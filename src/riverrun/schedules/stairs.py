@@ -1,31 +1,16 @@
 """Stairs: a piecewise constant learning rate."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from riverrun.schedules.fields import Budgets, Number
+from riverrun.schedules.fields import Budgets, Fractions
 from riverrun.schedules.schedule import Schedule
 from riverrun.schedules.shapes import Floats
 
 Positions = Budgets
 """Increasing whole numbers of steps from 1, as budgets are."""
-
-
-@dataclass(frozen=True)
-class EachFraction:
-    """The rule of a list of fractions."""
-
-    unit: str = ""
-
-    def check(self, name: str, value: Any) -> tuple[float, ...]:
-        """The fractions as a tuple."""
-        if isinstance(value, str) or not isinstance(value, Iterable):
-            raise ValueError(f"{name}: got {value!r}; must be a list of fractions")
-        rule = Number(minimum=0, maximum=1, noun="a fraction")
-        return tuple(float(rule.check(f"{name}[{i}]", element)) for i, element in enumerate(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +23,7 @@ class Stairs(Schedule):
     """
 
     at: Positions
-    values: Annotated[tuple[float, ...], EachFraction()]
+    values: Fractions
 
     kind: ClassVar[str] = "stairs"
     horizons: ClassVar[tuple[str, ...]] = ("at",)

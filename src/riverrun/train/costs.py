@@ -6,10 +6,11 @@ A position is counted from the trunk's beginning, in every node: the tokens of a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from riverrun.errors import RiverrunError
 from riverrun.runs import Node, RunError, Tree
 from riverrun.runs.metrics import Record, read_records
 from riverrun.train.plan import Plan, build_plan
@@ -28,23 +29,55 @@ class Stretch:
     tokens: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
+class Readout:
+    """One readout of a position: its node, the held-out losses of that position, its name."""
+
+    node: Node
+    record: Record
+    name: str
+
+    @property
+    def step(self) -> int:
+        """The position."""
+        step: int = self.record["step"]
+        return step
+
+    @property
+    def loss(self) -> float:
+        """In nats per token, on the windows that are reported on."""
+        loss: float = self.record[f"loss/{self.name}"]
+        return loss
+
+    @property
+    def bits_per_byte(self) -> float:
+        """The same loss per byte of text."""
+        bits: float = self.record[f"bpb/{self.name}"]
+        return bits
+
+    @property
+    def chosen_by(self) -> Literal["select", "loss"]:
+        """What it is compared by: "select" where windows are kept to choose by, else "loss"."""
+        return "select" if f"select/{self.name}" in self.record else "loss"
+
+    @property
+    def compared(self) -> float:
+        """Its loss, in nats per token, on the windows that it is compared by."""
+        loss: float = self.record[f"{self.chosen_by}/{self.name}"]
+        return loss
+
+
+@dataclass(frozen=True)
 class Found:
     """The best readout within a budget.
 
     Attributes:
-        node, readout, step: which one.
-        record: the held-out losses of that position.
-        chosen_by: "select" where windows are kept to choose by, else "loss".
+        readout: which one.
         path: the stretches that lead to it, the trunk's first; its cost is their sum.
         within: the budget in tokens, rounded up to a whole update; None for any cost.
     """
 
-    node: Node
-    readout: str
-    step: int
-    record: Record
-    chosen_by: Literal["select", "loss"]
+    readout: Readout
     path: tuple[Stretch, ...]
     within: int | None
 
@@ -79,46 +112,83 @@ def path(tree: Tree, node: Node, step: int) -> tuple[Stretch, ...]:
     )
 
 
-def best_within(tree: Tree, budget: Duration | None = None) -> Found:
+def legible(nodes: Iterable[Node], note: Callable[[str], None]) -> list[Node]:
+    """The nodes whose node.json can be read; `note` is told about each other one."""
+    found = []
+    for node in nodes:
+        try:
+            recorded_recipe(node)
+        except RiverrunError as error:
+            note(f"{error}; {node.id} is left out")
+        else:
+            found.append(node)
+    return found
+
+
+def best_readout_of(node: Node) -> Readout | None:
+    """The lowest of all positions of a node, the earlier of equals; None before the first one."""
+    return min(_readouts([node]), key=_by_loss, default=None)
+
+
+def best_within(tree: Tree, budget: Duration | None = None, note: Callable[[str], None] = print) -> Found:
     """The readout with the lowest held-out loss among those that cost no more than the budget.
 
     A budget is rounded up to a whole update, as the position that `--until` names; None takes any cost. Of equals the
     cheapest is taken.
+
+    Args:
+        tree: all nodes of it are looked at, but for those whose path to the trunk is broken.
+        budget: what the whole path may cost.
+        note: told which nodes those are.
 
     Raises:
         RunError: no readout yet, or none so cheap.
     """
     plan = recorded_plan(tree.trunk)
     limit = math.inf if budget is None else plan.step_at(budget)
-    chosen_by: Literal["select", "loss"] = "select" if plan.recipe.readouts.select else "loss"
-    readouts = list(_readouts(tree, chosen_by))
+    readouts = list(_readouts(_connected(tree, note)))
     if not readouts:
         raise RunError(f"{tree.path}: has no readout yet; train it further")
-    affordable = [found for found in readouts if found[1]["step"] <= limit]
+    affordable = [readout for readout in readouts if readout.step <= limit]
     if not affordable:
-        node, record, _ = min(readouts, key=lambda found: found[1]["step"])
+        cheapest = min(readouts, key=lambda readout: readout.step)
         raise RunError(
-            f"{tree.path}: no readout costs at most {budget}; the cheapest is {node.id} at step {record['step']:,}, "
-            f"{short_count(record['tokens'])} tokens. Name a larger --budget"
+            f"{tree.path}: no readout within a --budget of {budget}; the cheapest is {cheapest.node.id} at step "
+            f"{cheapest.step:,}, {short_count(plan.tokens(cheapest.step))} tokens. Name a larger one"
         )
-    node, record, name = min(
-        affordable, key=lambda found: (found[1][f"{chosen_by}/{found[2]}"], found[1]["step"])
-    )
+    best = min(affordable, key=_by_loss)
     return Found(
-        node=node,
-        readout=name,
-        step=record["step"],
-        record=record,
-        chosen_by=chosen_by,
-        path=path(tree, node, record["step"]),
+        readout=best,
+        path=path(tree, best.node, best.step),
         within=None if budget is None else plan.tokens(plan.step_at(budget)),
     )
 
 
-def _readouts(tree: Tree, chosen_by: str) -> Iterator[tuple[Node, Record, str]]:
-    """Every readout of every node whose loss is a number."""
+def _connected(tree: Tree, note: Callable[[str], None]) -> list[Node]:
+    """The nodes whose path to the trunk is whole; one line for each cause tells which are left out."""
+    found, broken = [], dict[str, list[str]]()
     for node in tree.nodes():
+        try:
+            for above in tree.lineage(node):
+                recorded_recipe(above)
+        except RiverrunError as error:
+            broken.setdefault(str(error), []).append(node.id)
+        else:
+            found.append(node)
+    for cause, names in broken.items():
+        note(f"{cause}; left out: {', '.join(names)}")
+    return found
+
+
+def _readouts(nodes: Iterable[Node]) -> Iterator[Readout]:
+    """Every readout of some nodes whose loss is a number."""
+    for node in nodes:
         for record in node.readouts():
             for name in readout_names(record):
-                if not math.isnan(record[f"{chosen_by}/{name}"]):
-                    yield node, record, name
+                readout = Readout(node, record, name)
+                if not math.isnan(readout.compared):
+                    yield readout
+
+
+def _by_loss(readout: Readout) -> tuple[float, int]:
+    return readout.compared, readout.step

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from riverrun.data import Stream
 from riverrun.errors import SettingError
 from riverrun.runs import Node, RunError, Tree
 from riverrun.runs.metrics import append_record
@@ -14,10 +15,13 @@ from riverrun.train.sources import absolute, open_sources, open_stream
 from riverrun.units import Duration
 
 
-def feed(node: Node, corpus: str, weight: float, at: int | None = None) -> Feed:
+def feed(node: Node, corpus: str, weight: float, at: int | None = None) -> tuple[Feed, Stream]:
     """Let `corpus` give the share `weight` of all samples from position `at` on; None is the next sample.
 
     The run must not be training meanwhile. Its next call reads the new mixture.
+
+    Returns:
+        The feed as it is recorded, and the run's samples with it.
 
     Raises:
         RunError: another process is training the node.
@@ -49,4 +53,4 @@ def feed(node: Node, corpus: str, weight: float, at: int | None = None) -> Feed:
         stream = open_stream(plan, (*recorded_feeds(node), added))
         record = {"at": str(added.at), "corpus": added.corpus, "weight": weight, "data": stream.fingerprint}
         append_record(node.feeds_path, record)
-    return added
+    return added, stream

@@ -57,10 +57,11 @@ class Journal:
         self._metrics.sync()
         past = self._session.stream.fingerprint_of_past(plan.sizes.samples(state.step))
         state.save(node.checkpoint_folder, past)
-        forks = Tree(node.run).forks(node)
+        tree = Tree(node.run)
 
-        def is_kept(step: int) -> bool:
-            return step in forks or plan.is_fork_point(step)
+        def is_kept(step: int) -> bool:  # asked anew each time: a branch may begin at any moment
+            forks = tree.forks(node)
+            return forks is None or step in forks or plan.is_fork_point(step)
 
         prune(node.checkpoint_folder, state.step, is_kept, plan.recipe.checkpoints.keep)
         node.event("checkpoint", step=state.step)

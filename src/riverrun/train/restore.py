@@ -11,7 +11,7 @@ from riverrun.averaging import parse_profile
 from riverrun.data import Corpus, Tokenizer
 from riverrun.errors import CheckpointError, CorpusError
 from riverrun.models import Decoder
-from riverrun.runs import Checkpoint, Node
+from riverrun.runs import Checkpoint, Node, find_checkpoint
 from riverrun.train.plan import build_plan
 from riverrun.train.readouts import best_readout
 from riverrun.train.schedule_free import NAME as SCHEDULE_FREE
@@ -85,14 +85,9 @@ def restore_readout(
 
 
 def _checkpoint(node: Node, step: int | None, note: Callable[[str], None]) -> Checkpoint:
-    if step is None:
-        latest = node.latest_checkpoint(note)
-        if latest is None:
-            raise CheckpointError(f"{node.path}: has no checkpoint yet")
-        return latest
-    saved = {checkpoint.step: checkpoint for checkpoint in node.checkpoints()}
-    if step not in saved:
-        there = ", ".join(str(position) for position in saved) or "none"
-        raise CheckpointError(f"{node.path}: has no checkpoint at step {step}; there are: {there}")
-    saved[step].verify()
-    return saved[step]
+    if step is not None:
+        return find_checkpoint(node, step)
+    latest = node.latest_checkpoint(note)
+    if latest is None:
+        raise CheckpointError(f"{node.path}: has no checkpoint yet")
+    return latest

@@ -63,6 +63,8 @@ def open_session(recipe: Recipe, node: Node, note: Note, origin: Origin | None =
     passed over.
     """
     if node.exists:
+        if origin is not None and node.parent is not None:
+            _check_fork(node, node.parent, origin)
         recipe = _agreed(recipe, node)
     corpus = open_sources(recipe.data)[0][0]
     recipe, engine = settle(recipe)
@@ -75,9 +77,11 @@ def open_session(recipe: Recipe, node: Node, note: Note, origin: Origin | None =
     if node.exists:
         _go_back(state, node, stream, note)
     else:
-        if origin is not None:
-            _start_from(origin.checkpoint, state, stream)
+        # The node first: from then on whoever trains the parent keeps the checkpoint.
         node.create(_facts(recipe, stream, origin))
+        if origin is not None:
+            with node.withdrawn_on_error():
+                _begin(origin.checkpoint, state, stream)
     return Session(node, plan, engine, stream, windows, state)
 
 
@@ -88,12 +92,22 @@ def _go_back(state: State, node: Node, stream: Stream, note: Note) -> None:
         node.event("warning", text=text)
         note(text)
 
+    # What a feed will bring was settled when it was asked for, so the future is compared as well as the past.
+    check_same_data(node.data, stream.fingerprint)
     checkpoint = node.latest_checkpoint(warn) or Tree(node.run).origin(node)
-    consumed = checkpoint.manifest["samples"] if checkpoint else 0
-    # Nothing consumed yet would let any data pass, and the next resume would refuse it.
-    check_same_data(node.data, stream.fingerprint, max(consumed, 1))
     if checkpoint is not None:
         _start_from(checkpoint, state, stream)
+
+
+def _begin(checkpoint: Checkpoint, state: State, stream: Stream) -> None:
+    """From the checkpoint of a parent, which may have been let go since it was found."""
+    try:
+        _start_from(checkpoint, state, stream)
+    finally:
+        if not checkpoint.path.exists():
+            raise CheckpointError(
+                f"{checkpoint.path}: was let go meanwhile by whoever trains there; fork another with --at"
+            )
 
 
 def _start_from(checkpoint: Checkpoint, state: State, stream: Stream) -> None:
@@ -124,6 +138,11 @@ def new_state(plan: Plan, engine: Engine) -> State:
     return state
 
 
+def _check_fork(node: Node, recorded: Fork, asked: Origin) -> None:
+    if (recorded.node, recorded.step) != (asked.parent.id, asked.checkpoint.step):
+        raise RunError(f"{node.path}: another branch took the name meanwhile; call again, or give a --name")
+
+
 def recorded_recipe(node: Node) -> Recipe:
     """The resolved recipe that a node was created with."""
     return parse_recipe(node.facts["recipe"])
@@ -150,10 +169,12 @@ def _agreed(asked: Recipe, node: Node) -> Recipe:
     changed = differences(recorded, asked)
     if changed:
         more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-        raise RunError(
-            f"{node.run}: was started with another recipe: {changed[0]}{more}. Go on with the recorded "
-            "recipe, or start a new run with --run DIR"
+        way_out = (
+            "A run that exists is fed with: riverrun feed"
+            if changed[0].startswith("data.feeds")
+            else "Go on with the recorded recipe, or start a new run in another directory"
         )
+        raise RunError(f"{node.run}: was started with another recipe: {changed[0]}{more}. {way_out}")
     return asked
 
 

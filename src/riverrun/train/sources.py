@@ -27,7 +27,7 @@ def open_sources(data: Data) -> Mixture:
 def open_stream(plan: Plan, feeds: Iterable[Feed] = ()) -> Stream:
     """The samples of a run: the recipe's mixture, then a segment for each of its feeds and of the further `feeds`.
 
-    A feed that begins where another does replaces it; `SettingError` for one that begins earlier than the one before.
+    A feed that begins where another does joins what that one made; `SettingError` for one that begins earlier.
     """
     recipe, context = plan.recipe, plan.decoder.context
     segments = [Segment(0, open_sources(recipe.data))]
