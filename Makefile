@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup quickstart test lint types bench clean
+.PHONY: setup quickstart test lint types bench compare clean
 
 # pip comes last into a virtual environment: where it is missing, the last attempt broke off.
 $(BIN)/pip:
@@ -41,6 +41,11 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/averaging.py
 	$(BIN)/python benchmarks/ingest.py
+
+# The tables and figures of the README, in half an hour on two cores; what is there already is not trained again.
+compare: $(VENV)/.dev
+	$(BIN)/riverrun compare anytime-tiny
+	$(BIN)/riverrun compare wsds-tiny
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -173,6 +173,70 @@ def test_a_position_within_a_decay_is_kept_where_the_commands_pass_it(riverrun, 
     assert record_of(here / "run-again", best) == record_of(run, best)
 
 
+def test_a_position_within_a_decay_is_not_trained_past(riverrun, run, here):
+    riverrun("branch", "run", "--length", "30 steps", "--name", "long", "--until", "52 steps")
+    only(run, "long")
+    best = found(riverrun)
+    assert (best["node"], best["step"]) == ("long", 52)
+    _, grow, _ = best["reproduce"]
+    assert grow.endswith("--until '52 steps'")
+    again(riverrun, best["reproduce"])
+    assert [one["step"] for one in Tree.open(here / "run-again").branch("long").readouts()] == [52]
+    assert record_of(here / "run-again", best) == record_of(run, best)
+
+
+def test_a_decay_that_was_fed_on_its_way_is_made_again_too(riverrun, run, texts, here):
+    texts("words")
+    riverrun("data", "ingest", "words", "--out", "corpus", "--quiet")
+    decay = ("branch", "run", "--length", "12 steps", "--name", "fed")
+    assert riverrun(*decay, "--until", "45 steps").code == 0
+    assert riverrun("feed", "run", "corpus", "--weight", 0.05, "--node", "fed").code == 0
+    assert riverrun(*decay).code == 0
+    only(run, "fed")
+    later = (run / "branches/fed/evaluations.jsonl").read_text().splitlines(keepends=True)[1:]
+    (run / "branches/fed/evaluations.jsonl").write_text("".join(later))
+    best = found(riverrun)
+    assert (best["node"], best["step"]) == ("fed", 52)
+    again(riverrun, best["reproduce"])
+    assert record_of(here / "run-again", best) == record_of(run, best)
+
+
+def test_a_branch_that_was_fed_before_its_first_step_cannot_be_made_by_commands(riverrun, run):
+    riverrun("branch", "run", "--length", "12 steps", "--name", "fed", "--until", "41 steps")
+    shutil.rmtree(run / "branches/fed/checkpoints")
+    for record in ("metrics", "evaluations"):
+        (run / f"branches/fed/{record}.jsonl").write_text("")
+    assert riverrun("feed", "run", "bundled", "--weight", 1, "--node", "fed").code == 0
+    assert riverrun("branch", "run", "--length", "12 steps", "--name", "fed").code == 0
+    only(run, "fed")
+    assert found(riverrun)["reproduce"] is None
+    assert "a branch on the way was fed before its first step" in riverrun("best", "run").out
+
+
+def test_the_new_run_lies_where_nothing_is(riverrun, run, here):
+    assert all(" run-again" in line for line in found(riverrun)["reproduce"])
+    (here / "run-again").mkdir()
+    (here / "run-again-2").touch()
+    assert all(" run-again-3 " in f"{line} " for line in found(riverrun)["reproduce"])
+
+
+def test_nodes_without_a_path_to_the_trunk_are_named_and_left_out(riverrun, grown):
+    (grown / "branches/wild/node.json").write_text("torn")
+    for node in Tree.open(grown).nodes():
+        if node.id in ("trunk", "short"):
+            node.metrics_path.write_text("")
+    shutil.rmtree(grown / "branches/short")
+    for record in ("metrics", "evaluations"):
+        assert (grown / f"branches/on/{record}.jsonl").stat().st_size
+    ended = riverrun("best", "run", "--json")
+    assert ended.code == 0
+    assert json.loads(ended.out)["node"] == "trunk"
+    gone, torn = ended.err.splitlines()
+    assert gone.endswith("the parent 'short' of 'on' is gone; left out: end, on")
+    assert "run/branches/wild: node.json cannot be read (" in torn
+    assert torn.endswith("; left out: wild")
+
+
 def test_weights_that_are_not_kept_are_said_to_be_gone_and_made_again(riverrun, run, here):
     best = found(riverrun, "--budget", "16 steps")
     assert (best["step"], best["checkpoint"]) == (16, None)
@@ -197,7 +261,7 @@ def test_losses_that_are_no_number_are_never_the_best(riverrun, run):
 WRONG = {
     "less than the cheapest": (
         "7 steps",
-        "run: no readout costs at most 7 steps; the cheapest is trunk at step 8, 512",
+        "run: no readout costs at most 448 tokens; the cheapest is trunk at step 8, 512 tokens. Name a larger",
     ),
     "no unit": ("50", "--budget: got '50'; a duration is written"),
 }

@@ -56,6 +56,61 @@ def test_a_fork_that_was_not_evaluated_is_compared_with_the_readout_before_it(ri
     assert " at step 16)" in ended.out
 
 
+def test_what_an_ancestor_did_after_the_way_left_it_is_not_compared_with(riverrun, here):
+    kept = ("--set", 'checkpoints.at=["40 steps", "60 steps"]')
+    riverrun("train", "tiny.toml", "--run", "run", "--until", "50 steps", *kept)
+    side = ("--at", 40, "--peak-lr", 0.02, "--decay", "none", "--until", "62 steps", "--name", "side")
+    assert riverrun("branch", "run", *side).code == 0
+    riverrun("train", "tiny.toml", "--run", "run", "--until", "55 steps", *kept)
+    found = json.loads(riverrun("branch", "run", "--from", "side", "--at", 60, "--json", "--quiet").out)
+    tree = Tree.open(here / "run")
+    assert {50, 55} <= {record["step"] for record in tree.trunk.readouts()}
+    assert all(record["step"] > 60 for record in tree.branch("side").readouts())
+    assert found["before"]["step"] == 32
+
+
+def test_where_an_ancestor_is_gone_a_branch_goes_on_uncompared(riverrun, run):
+    stable = ("--decay", "none", "--quiet")
+    riverrun("branch", "run", *stable, "--until", "42 steps", "--name", "one")
+    riverrun("branch", "run", "--from", "one", *stable, "--until", "44 steps", "--name", "two")
+    shutil.rmtree(run / "branches/one")
+    ended = riverrun("branch", "run", "--from", "two", *stable, "--until", "46 steps", "--json")
+    assert (ended.code, json.loads(ended.out)["before"]) == (0, None)
+
+
+def test_one_line_tells_what_is_about_to_be_trained(riverrun, run):
+    first, *rest = riverrun("branch", "run", "--peak-lr", 0.02, "--name", "fast").out.splitlines()
+    assert first == (
+        "fast: from trunk at step 40, learning rate: linear decay to 0.1 over steps 40-44, peak 0.02; "
+        "trained to step 44"
+    )
+    assert "learning rate" not in "".join(rest)
+    stable = ("--decay", "none", "--name", "on", "--at", 40)
+    assert (
+        "rate: inverse-sqrt; trained to step 42\n"
+        in riverrun("branch", "run", *stable, "--until", "42 steps").out
+    )
+    again = riverrun("branch", "run", *stable, "--until", "43 steps").out
+    assert "rate: inverse-sqrt; trained from step 42 to step 43\n" in again
+
+
+def test_a_decay_that_is_stopped_on_its_way_goes_on_as_if_it_had_not_been(riverrun, run):
+    decay = ("--length", "20 steps", "--peak-lr", 0.02)
+    assert riverrun("branch", "run", *decay, "--name", "straight").code == 0
+    stopped = riverrun("branch", "run", *decay, "--name", "stopped", "--until", "51 steps")
+    assert "over steps 40-60, peak 0.02; trained to step 51\n" in stopped.out
+    export, onward = suggested(stopped.out)
+    assert riverrun(*export).code == 0
+    assert riverrun(*onward).code == 0
+    tree = Tree.open(run)
+    straight, stopped = tree.branch("straight"), tree.branch("stopped")
+    assert straight.metrics_path.read_bytes() == stopped.metrics_path.read_bytes()
+    assert straight.readouts()[-1] == stopped.readouts()[-1]
+    assert stopped.readouts()[-1]["step"] == 60
+    past_the_end = ("--length", "5 steps", "--until", "1000 steps", "--json", "--quiet")
+    assert json.loads(riverrun("branch", "run", *past_the_end).out)["step"] == 45
+
+
 def test_it_ends_with_commands_that_work(riverrun, run):
     ended = riverrun("branch", "run", "--name", "end")
     export, onward = suggested(ended.out)
@@ -218,7 +273,7 @@ WRONG = {
     "longer than the budget": (
         untouched,
         ("--budget", "20 steps", "--length", "30 steps"),
-        '--length: got "30 steps"; a decay that ends at the budget of 20 steps would begin at step -',
+        '--length: got "30 steps"; is longer than the budget of 20 steps',
     ),
     "no fork for the budget": (
         untouched,
@@ -232,7 +287,13 @@ WRONG = {
     "at a budget without one": (untouched, ("--at", "budget"), "--at: got budget, but no budget; name it"),
     "two forks": (untouched, ("--at", 39, "--budget", "44 steps"), "--at: got 39, but --budget says where"),
     "a word for a step": (untouched, ("--at", "last"), "--at: got 'last'; a duration is written"),
-    "a decay with an end of its own": (untouched, ("--until", "50 steps"), "--until: a decay always goes to its end"),
+    "an unknown accounting": (untouched, ("--of", "foo"), "--of: got 'foo'; there are budget, cycle, cumulative"),
+    "a mistyped accounting": (untouched, ("--of", "cycel"), "--of: got 'cycel'; did you mean 'cycle'?"),
+    "a stop before the decay": (
+        untouched,
+        ("--until", "30 steps"),
+        '--until: got "30 steps"; the branch begins at step 40',
+    ),
     "a length of no decay": (untouched, ("--decay", "none", "--length", "5%"), "--length: got 5%, but"),
     "a budget of no decay": (untouched, ("--decay", "none", "--budget", "1x"), "--budget: names where a decay ends"),
     "an end before the fork": (

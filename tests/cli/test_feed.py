@@ -42,6 +42,7 @@ def test_a_branch_can_be_fed_alone(riverrun, run, corpora):
 
 
 WRONG = {
+    "no weight": (("corpus",), "--weight: got nothing; name a share above 0 and at most 1"),
     "a share of nothing": (("corpus", "--weight", 0), "--weight: got 0; must be a share above 0 and at most 1"),
     "more than all": (("corpus", "--weight", 2), "--weight: got 2; must be a share"),
     "no share": (("corpus", "--weight", "nan"), "--weight: got nan; must be a share"),

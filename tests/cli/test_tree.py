@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from riverrun.runs.metrics import read_records
+from riverrun.runs import Tree
+from riverrun.runs.metrics import append_record, read_records
 
 
 def test_it_names_schedule_position_best_readout_and_checkpoints(riverrun, run):
@@ -15,8 +16,7 @@ def test_it_names_schedule_position_best_readout_and_checkpoints(riverrun, run):
     assert (ended.code, ended.err) == (0, "")
     words = " ".join(ended.out.split())
     assert "trunk inverse-sqrt, at step 40" in words
-    assert "best readout: " in words
-    assert "at step 40 (2.56k" in words
+    assert "best at step 40 (2.56k tokens): " in words
     assert "checkpoints: 10, 15, 23, 34, 39, 40" in words
 
 
@@ -57,7 +57,7 @@ def grown(riverrun, run):
 
 def test_branches_are_drawn_under_the_node_and_step_that_they_came_from(riverrun, grown):
     lines = riverrun("tree", "run").out.splitlines()
-    heads = [line for line in lines if ", at step " in line and "best" not in line]
+    heads = [line for line in lines if ", at step " in line]
     assert [(len(line) - len(line.lstrip(" │├└─")), line.lstrip(" │├└─")) for line in heads] == [
         (4, "trunk  inverse-sqrt, at step 40; 2.56k tokens"),
         (
@@ -100,7 +100,12 @@ def test_costs_as_json_add_up(riverrun, grown):
         "on": (158 * 64, 200 * 64),
     }
     assert found["tokens"] == sum(own for own, _ in costs.values())
-    assert nodes["on"]["fork"] == nodes["on"]["parent"]
+    assert {name: node["parent"] for name, node in nodes.items()} == {
+        "trunk": None,
+        "short": "trunk",
+        "fast": "trunk",
+        "on": "short",
+    }
     assert (nodes["on"]["fork"]["node"], nodes["on"]["fork"]["step"]) == ("short", 42)
     assert nodes["trunk"]["fork"] is None
     assert [node["feeds"] for node in nodes.values()] == [[], [], [], []]
@@ -111,6 +116,41 @@ def test_a_branch_whose_parent_was_removed_is_still_shown(riverrun, grown):
     ended = riverrun("tree", "run")
     assert (ended.code, ended.err) == (0, "")
     assert "from step 42: on" in ended.out
+
+
+def test_a_node_that_cannot_be_read_is_named_and_left_out(riverrun, grown):
+    (grown / "branches/short/node.json").write_text("torn")
+    ended = riverrun("tree", "run", "--json")
+    assert ended.code == 0
+    assert [node["id"] for node in json.loads(ended.out)["nodes"]] == ["trunk", "fast", "on"]
+    (line,) = ended.err.splitlines()
+    assert line.startswith("run/branches/short: node.json cannot be read (")
+    assert line.endswith("; short is left out")
+    assert "from step 42: on" in riverrun("tree", "run").out
+
+
+def test_the_best_of_a_node_may_lie_in_its_past(riverrun, run):
+    """A peak far too high: what was learned is lost, and the model of the first readout was better."""
+    riverrun("branch", "run", "--peak-lr", 0.02, "--decay", "none", "--until", "42 steps", "--name", "wild")
+    node = Tree.open(run).branch("wild")
+    (good,) = node.readouts()
+    bad = {key: value + 1 if key.startswith("loss/") else value for key, value in good.items()} | {"step": 43}
+    append_record(node.evaluations_path, bad)
+    best = json.loads(riverrun("tree", "run", "--json").out)["nodes"][1]["best"]
+    assert (best["step"], best["loss"]) == (
+        42,
+        min(good[f"loss/{name}"] for name in ("raw", "ema-25", "ema-6.25")),
+    )
+    assert "best at step 42 (2.69k tokens): " in riverrun("tree", "run").out
+
+
+def test_where_windows_are_kept_to_choose_by_the_best_is_chosen_on_them(riverrun, run):
+    path = run / "trunk/evaluations.jsonl"
+    (record,) = read_records(path)
+    chosen = {"select/raw": 3.0, "select/ema-25": 1.0, "select/ema-6.25": 2.0}
+    path.write_text(json.dumps(record | chosen) + "\n")
+    best = json.loads(riverrun("tree", "run", "--json").out)["nodes"][0]["best"]
+    assert (best["step"], best["readout"], best["loss"]) == (40, "ema-25", record["loss/ema-25"])
 
 
 def test_it_needs_no_corpus(riverrun, run, texts, here):

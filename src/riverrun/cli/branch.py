@@ -31,7 +31,7 @@ def branch(
     quiet: bool = False,
     json: bool = False,
 ) -> int:
-    """Fork a run with all of its state and train it to the end of a decay; stopped before it, the same goes on.
+    """Fork a run with all of its state and train it to the end of a decay, or to --until; the same command resumes.
 
     Args:
         run: directory of the run.

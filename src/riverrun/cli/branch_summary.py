@@ -13,7 +13,7 @@ from rich.console import Console
 from riverrun.cli.commands import Command, branch_command, program
 from riverrun.cli.schedules import described
 from riverrun.cli.summary import print_whole, readout_table, twice
-from riverrun.runs import Tree
+from riverrun.runs import RunError, Tree
 from riverrun.runs.metrics import Record
 from riverrun.train import Outcome, Plan, Shown
 from riverrun.train.branch import Branch
@@ -94,7 +94,11 @@ def print_summary(
 def _before(branch: Branch) -> Record | None:
     """The readouts at the fork; where it was not evaluated, the last ones before it on the way there."""
     parent, step = branch.origin.parent, branch.origin.checkpoint.step
-    for node in reversed(Tree(parent.run).lineage(parent)):
+    try:
+        lineage = Tree(parent.run).lineage(parent)
+    except RunError:  # a node on the way is gone, and what it recorded
+        return None
+    for node in reversed(lineage):
         evaluated = [record for record in node.readouts() if record["step"] <= step]
         if evaluated:
             return evaluated[-1]

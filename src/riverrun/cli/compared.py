@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -178,8 +179,9 @@ def _plain(compared: Compared, measured: Measured, found: Sequence[Claim]) -> di
 
 def _hardware() -> str:
     """The machine in words."""
+    cpuinfo = Path("/proc/cpuinfo")  # where there is none, the architecture must do
+    models = re.findall(r"model name\s*: (.+)", cpuinfo.read_text()) if cpuinfo.exists() else []
     devices = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
-    return (
-        f"{os.cpu_count()} cores, {platform.machine()}{', ' + ', '.join(devices) if devices else ''}; "
-        f"Python {platform.python_version()}, torch {torch.__version__}"
-    )
+    processor = models[0] if models else platform.machine()
+    parts = [f"{os.cpu_count()} cores, {processor}", *devices]
+    return f"{', '.join(parts)}; Python {platform.python_version()}, torch {torch.__version__}"

@@ -153,8 +153,9 @@ def best_within(tree: Tree, budget: Duration | None = None, note: Callable[[str]
     if not affordable:
         cheapest = min(readouts, key=lambda readout: readout.step)
         raise RunError(
-            f"{tree.path}: no readout within a --budget of {budget}; the cheapest is {cheapest.node.id} at step "
-            f"{cheapest.step:,}, {short_count(plan.tokens(cheapest.step))} tokens. Name a larger one"
+            f"{tree.path}: no readout costs at most {short_count(plan.tokens(int(limit)))} tokens; the cheapest is "
+            f"{cheapest.node.id} at step {cheapest.step:,}, {short_count(plan.tokens(cheapest.step))} tokens. Name a "
+            "larger --budget"
         )
     best = min(affordable, key=_by_loss)
     return Found(

@@ -77,9 +77,7 @@ def span_for_budget(plan: Plan, before: Sequence[Span], budget: Duration, decay:
             return start, end
     start, end = _span_after(plan, [], budget, decay)
     if start < 0:
-        raise SettingError(
-            f'--length: got "{_written(decay.length)}"; is longer than the budget of {budget}'
-        )
+        raise SettingError(f'--length: got "{_written(decay.length)}"; is longer than the budget of {budget}')
     over = next((span for span in before if start < span[1]), None)
     if over is not None:
         raise SettingError(

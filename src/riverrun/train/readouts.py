@@ -75,10 +75,13 @@ def readout_names(record: Record) -> list[str]:
 
 
 def best_readout(record: Record) -> str:
-    """The name with the lowest held-out loss; "raw" where none is a number."""
+    """The name with the lowest held-out loss; "raw" where none is a number.
+
+    Where the recipe keeps windows to choose by, it is their loss that counts.
+    """
 
     def loss(name: str) -> float:
-        found: float = record[f"loss/{name}"]
+        found: float = record.get(f"select/{name}", record[f"loss/{name}"])
         return math.inf if math.isnan(found) else found
 
     return min(readout_names(record), key=loss)
