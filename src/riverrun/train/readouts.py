@@ -81,7 +81,7 @@ def best_readout(record: Record) -> str:
     """
 
     def loss(name: str) -> float:
-        found: float = record.get(f"select/{name}", record[f"loss/{name}"])
+        found: float = record[f"select/{name}" if f"select/{name}" in record else f"loss/{name}"]
         return math.inf if math.isnan(found) else found
 
     return min(readout_names(record), key=loss)
