@@ -241,7 +241,7 @@ def test_a_changed_corpus_stops_a_resume(before, after, difference, corpus_run, 
     corpus_run(*after)
     there = files_below(here / "run")
     complaint = riverrun(*command, "20 steps").complaint
-    assert complaint.startswith("the data is not what this run was trained on: ")
+    assert complaint.startswith("the data is not what this run was made for: ")
     assert difference in complaint
     assert files_below(here / "run") == there
     corpus_run(*before)  # putting it back is enough

@@ -69,7 +69,7 @@ def compare(
     require_packages(design.plan)
     named = None if design.plan.workers == "auto" else design.plan.workers
     folder = out or Path("runs") / path.stem
-    with exclusive(folder, "comparing here", keep=lambda: any(folder.glob("*/trunk/node.json"))):
+    with exclusive(folder, "comparing here", "--out", keep=lambda: any(folder.glob("*/trunk/node.json"))):
         pool = (
             RayWorkers(folder, room.threads, min(1, len(room.devices)), workers or named)
             if launcher == "ray"

@@ -20,12 +20,13 @@ class BusyError(RunError):
 
 
 @contextmanager
-def exclusive(folder: Path, doing: str, keep: Callable[[], bool]) -> Iterator[None]:
+def exclusive(folder: Path, doing: str, option: str, keep: Callable[[], bool]) -> Iterator[None]:
     """Be the only one who writes in a folder; the system lets go of the lock when the process ends, however it ends.
 
     Args:
         folder: made where it is not there.
         doing: what another process that is first is told to be doing.
+        option: of the command line, by which another folder is named.
         keep: asked at the end; a folder that was made here and is not to be kept is removed again.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -33,7 +34,9 @@ def exclusive(folder: Path, doing: str, keep: Callable[[], bool]) -> Iterator[No
         folder.mkdir(parents=True, exist_ok=True)
         file = open(folder / ".lock", "a")  # noqa: SIM115  closed below
     except OSError as error:
-        raise RunError(f"{folder}: cannot be written ({error.strerror}); name another directory") from None
+        raise RunError(
+            f"{folder}: cannot be written ({error.strerror}); name another with {option}"
+        ) from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -57,6 +57,11 @@ class Node:
         return self.path.parent if self.id == TRUNK else self.path.parent.parent
 
     @property
+    def option(self) -> str:
+        """The option of the command line that names another place for such a run."""
+        return "--run" if self.id == TRUNK else "--name"
+
+    @property
     def exists(self) -> bool:
         """Whether the node was created; a folder that holds other things is not a node."""
         return (self.path / "node.json").is_file()
@@ -79,7 +84,7 @@ class Node:
         if leftovers:
             raise RunError(
                 f"{self.path}: holds {leftovers[0]!r} but no node.json, so it is no run of riverrun; "
-                "name another directory"
+                f"name another directory with {self.option}"
             )
         content = json.dumps({"format": FORMAT, "id": self.id, **facts}, indent=1) + "\n"
         publish_file(self.path / "node.json", content.encode())
@@ -174,7 +179,7 @@ class Node:
 
         A folder in which no node was created meanwhile is removed again, if it was made here.
         """
-        with exclusive(self.path, "training here", keep=lambda: self.exists):
+        with exclusive(self.path, "training here", self.option, keep=lambda: self.exists):
             remove_unpublished(self.path)
             if self.checkpoint_folder.is_dir():
                 remove_unpublished(self.checkpoint_folder)

@@ -13,6 +13,7 @@ from typing import Literal
 from riverrun.errors import RiverrunError
 from riverrun.runs import Node, RunError, Tree
 from riverrun.runs.metrics import Record, read_records
+from riverrun.runs.node import TRUNK
 from riverrun.train.plan import Plan, build_plan
 from riverrun.train.readouts import readout_names
 from riverrun.train.session import recorded_recipe
@@ -113,12 +114,14 @@ def path(tree: Tree, node: Node, step: int) -> tuple[Stretch, ...]:
 
 
 def legible(nodes: Iterable[Node], note: Callable[[str], None]) -> list[Node]:
-    """The nodes whose node.json can be read; `note` is told about each other one."""
+    """The nodes whose node.json can be read; `note` is told about each other one. Nothing goes without the trunk."""
     found = []
     for node in nodes:
         try:
             recorded_recipe(node)
         except RiverrunError as error:
+            if node.id == TRUNK:
+                raise
             note(f"{error}; {node.id} is left out")
         else:
             found.append(node)

@@ -172,7 +172,7 @@ def _agreed(asked: Recipe, node: Node) -> Recipe:
         way_out = (
             "A run that exists is fed with: riverrun feed"
             if changed[0].startswith("data.feeds")
-            else "Go on with the recorded recipe, or start a new run in another directory"
+            else f"Go on with the recorded recipe, or start a new run with {node.option} DIR"
         )
         raise RunError(f"{node.run}: was started with another recipe: {changed[0]}{more}. {way_out}")
     return asked
