@@ -324,6 +324,7 @@ def test_a_branch_that_cannot_be_read_stops_no_trunk_and_costs_no_fork_point(tin
 @pytest.mark.parametrize(
     ("budget", "of", "span"),
     [
+        (8, "budget", (7, 8)),
         (15, "budget", (14, 16)),
         (30, "budget", (30, 33)),
         (30, "cumulative", (27, 30)),
@@ -340,6 +341,20 @@ def test_decays_that_come_later_do_not_count(budget, of, span, tiny_recipe, tmp_
         Tree.open(tmp_path / "run"), budget=Duration(Fraction(budget), "steps"), decay=decay
     )
     assert (planned.origin.checkpoint.step, planned.end) == span
+
+
+def test_a_decay_within_another_is_refused(tiny_recipe, tmp_path):
+    schedule = 'schedule={kind = "wsd", warmup = "5 steps", budget = "20 steps", decay = 0.5}'
+    train(
+        tiny_recipe(schedule, "checkpoints.every=1 steps", "checkpoints.keep=99"),
+        tmp_path / "run",
+        "16 steps",
+    )
+    tree = Tree.open(tmp_path / "run")
+    with pytest.raises(SettingError, match="would begin at step 13, within the one from 10 to 20"):
+        plan_branch(tree, budget=Duration.parse("15 steps"), decay=Decay(of="cumulative"))
+    with pytest.raises(SettingError, match="a decay of no steps at the budget of 4 steps"):
+        plan_branch(tree, budget=Duration.parse("4 steps"), decay=Decay(length=Fraction(1, 100)))
 
 
 def test_a_broken_line_of_parents_is_told(tiny_recipe, tmp_path):

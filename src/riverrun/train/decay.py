@@ -71,18 +71,19 @@ def span_for_budget(plan: Plan, before: Sequence[Span], budget: Duration, decay:
 
     Of the decays of the schedule only those count that lie before it.
     """
-    for count in range(len(before), 0, -1):
+    for count in range(len(before), -1, -1):
         start, end = _span_after(plan, before[:count], budget, decay)
-        if start >= before[count - 1][1]:
-            return start, end
-    start, end = _span_after(plan, [], budget, decay)
+        if count == 0 or before[count - 1][1] <= start < end:
+            break
     if start < 0:
         raise SettingError(f'--length: got "{_written(decay.length)}"; is longer than the budget of {budget}')
-    over = next((span for span in before if start < span[1]), None)
-    if over is not None:
+    if start == end:
+        raise SettingError(f"--length: a decay of no steps at the budget of {budget}; make it longer")
+    if count == 0 and before and start > before[0][0]:
+        first, last = max(span for span in before if span[0] < start)
         raise SettingError(
-            f"--budget: got {budget}; the decay would begin at step {start:,}, within the one from {over[0]:,} to "
-            f"{over[1]:,} or before it"
+            f"--budget: got {budget}; the decay would begin at step {start:,}, within the one from {first:,} to "
+            f"{last:,}"
         )
     return start, end
 
@@ -98,8 +99,6 @@ def _span_after(plan: Plan, before: Sequence[Span], budget: Duration, decay: Dec
     else:  # the last position from which so much training ends in time
         length = decay.length
         start = bisect_right(range(end + 1), end, key=lambda position: _after(plan, position, length)) - 1
-    if start == end:
-        raise SettingError(f"--length: a decay of no steps at the budget of {budget}; make it longer")
     return start, end
 
 
