@@ -141,3 +141,30 @@ def test_published_plans_tell_their_cost_without_their_corpus(plan, tokens, rive
     (line,) = [line for line in ended.out.splitlines() if line.startswith("tokens ")]
     assert line.split()[1].endswith(f"{tokens},")
     assert list(here.iterdir()) == [here / "tiny.toml"]
+
+
+WITHOUT_SCIPY = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Absent(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("scipy", "matplotlib", "schedulefree", "ray"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, package=None: None if name in ("scipy", "matplotlib") else found(name, package)
+from riverrun.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_without_the_extra_the_cost_is_told_and_all_else_names_the_extra(plan, process, here):
+    """As after a plain install: no module that is needed before the first run may import what is not there."""
+    program = ("-c", WITHOUT_SCIPY)
+    assert "runs     28" in process("compare", plan, "--plan-only", program=program).out
+    complaint = process("compare", plan, program=program).complaint
+    assert complaint.endswith("pip install 'riverrun[compare]'")
+    assert sorted(path.name for path in here.iterdir()) == ["few.toml", "tiny.toml"]

@@ -37,7 +37,7 @@ def compare(
     """
     import shlex
 
-    from riverrun.cli.compared import Told, print_cost, print_report
+    from riverrun.cli.compare_progress import Told, print_cost
     from riverrun.cli.console import PatientConsole
     from riverrun.compare.comparison import compare as run_comparison
     from riverrun.compare.cost import cost_of
@@ -67,6 +67,8 @@ def compare(
         print_cost(console, design, cost_of(design, count), json)
         return 0
     require_packages(design.plan)
+    from riverrun.cli.compare_report import print_report  # needs them
+
     named = None if design.plan.workers == "auto" else design.plan.workers
     folder = out or Path("runs") / path.stem
     with exclusive(folder, "comparing here", "--out", keep=lambda: any(folder.glob("*/trunk/node.json"))):

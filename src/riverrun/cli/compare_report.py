@@ -1,4 +1,4 @@
-"""What `compare` prints: the cost before, progress on the way, tables and claims after."""
+"""What `compare` prints after its runs: tables, claims, what failed, where everything lies."""
 
 from __future__ import annotations
 
@@ -7,101 +7,23 @@ import platform
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 from riverrun.cli.summary import print_whole
 from riverrun.compare.arms import Design
 from riverrun.compare.claims import NOTE, claims, claims_table
-from riverrun.compare.comparison import Compared, expected_tokens
-from riverrun.compare.cost import Cost
+from riverrun.compare.comparison import Compared
 from riverrun.compare.grid import rich_table
 from riverrun.compare.measured import Facts, Measured, measure
 from riverrun.compare.report import write_report
-from riverrun.compare.runs import Run, tokens_of
 from riverrun.compare.table import grids
 from riverrun.compare.verdicts import Claim
 from riverrun.runs.metrics import to_json
-from riverrun.units import short_bytes, short_count, short_time
-
-
-def print_cost(console: Console, design: Design, cost: Cost, json: bool) -> None:
-    """Runs, tokens, time and disk of a plan."""
-    if json:
-        from dataclasses import asdict
-
-        print(to_json({**asdict(cost), "seconds": cost.seconds}))
-        return
-    plan, total = design.plan, cost.tokens + cost.repeated_tokens
-    again = (
-        f", and at least {cost.repeated_runs:,} of chosen points on other seeds" if cost.repeated_runs else ""
-    )
-    points = sum(len(plan.points(arm)) for arm in plan.arms)
-    rows = {
-        "arms": f"{len(plan.arms)}: {', '.join(plan.arms)}",
-        "budgets": ", ".join(
-            f"{budget} ({step:,} steps)" if budget.unit != "steps" else str(budget)
-            for budget, step in zip(plan.budgets, design.budgets, strict=True)
-        ),
-        "sweep": f"{points} points in all, on seeds {', '.join(map(str, plan.tuned_on))}",
-        "runs": f"{cost.runs:,}{again}",
-        "tokens": f"{short_count(total)}, instead of {short_count(cost.alone)} without shared trunks "
-        f"({1 - total / cost.alone:.0%} saved)",
-        "time": f"{short_time(cost.seconds)} with {cost.workers} workers on this machine",
-        "disk": short_bytes(cost.disk),
-    }
-    for name, text in rows.items():
-        console.print(f"{name:8s} {text}", soft_wrap=True, markup=False)
-
-
-class Told:
-    """Tells of runs as they end: a bar on a terminal, a line each elsewhere."""
-
-    def __init__(self, console: Console, design: Design, quiet: bool) -> None:
-        self._console = console
-        self._vocabulary = design.vocabulary
-        self._quiet = quiet
-        columns = (
-            BarColumn(bar_width=24),
-            TextColumn("{task.description}"),
-            TimeElapsedColumn(),
-            TextColumn("gone,"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-        )
-        self._bar = Progress(
-            *columns, console=console, transient=True, disable=quiet or not console.is_terminal
-        )
-        self._goal = expected_tokens(design)
-        self._task = self._bar.add_task("starting", total=self._goal)
-        self._tokens = 0
-        self._runs = 0
-
-    def __enter__(self) -> Told:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
-
-    def __call__(self, run: Run, what: str) -> None:
-        """Note how a run ended."""
-        if self._quiet:
-            return
-        if what == "done":
-            self._runs += 1
-            self._tokens += tokens_of(run, self._vocabulary)
-        gone = f"{self._runs} runs, {short_count(self._tokens)} of {short_count(self._goal)} tokens"
-        self._bar.update(self._task, completed=self._tokens, description=gone)
-        if what != "done" or not self._console.is_terminal:
-            self._console.print(f"{gone}: {run.tree}/{run.node} {what}", soft_wrap=True, markup=False)
+from riverrun.units import short_count
 
 
 def print_report(
