@@ -28,28 +28,18 @@ class Announced(Shown):
     def __init__(self, console: Console, branch: Branch):
         super().__init__(console)
         self._branch = branch
-        self._opening: str | None = None
 
-    def begin(self, plan: Plan, step: int, stop: float) -> None:
-        """As usual, under a line of its own."""
-        self._opening = _opening(self._branch, step, stop)
-        super().begin(plan, step, stop)
-
-    def note(self, text: str) -> None:
-        """Print a line; the first one of training says what is forked, in place of what a trunk says there."""
-        super().note(self._opening or text)
-        self._opening = None
-
-
-def _opening(branch: Branch, step: int, stop: float) -> str:
-    fork, peak = branch.origin.fork, branch.recipe.optimizer.peak_lr
-    other = f", peak {peak:g}" if peak != recorded_recipe(branch.origin.parent).optimizer.peak_lr else ""
-    goes_on = f" from step {step:,}" if step > fork.step else ""
-    goal = "until interrupted" if stop == math.inf else f"to step {int(stop):,}"
-    return (
-        f"{branch.node.id}: from {fork.node} at step {fork.step:,}, learning rate: {described(branch.plan)}{other}; "
-        f"trained{goes_on} {goal}"
-    )
+    def opening(self, plan: Plan, step: int, stop: float) -> str:
+        """What is forked, with which learning rate, and how far it is trained."""
+        branch, fork = self._branch, self._branch.origin.fork
+        peak = branch.recipe.optimizer.peak_lr
+        other = f", peak {peak:g}" if peak != recorded_recipe(branch.origin.parent).optimizer.peak_lr else ""
+        goes_on = f" from step {step:,}" if step > fork.step else ""
+        goal = "until interrupted" if stop == math.inf else f"to step {int(stop):,}"
+        return (
+            f"{branch.node.id}: from {fork.node} at step {fork.step:,}, learning rate: {described(plan)}{other}; "
+            f"trained{goes_on} {goal}"
+        )
 
 
 def summary(run: Path, branch: Branch, outcome: Outcome) -> dict[str, Any]:

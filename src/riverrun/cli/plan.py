@@ -46,7 +46,7 @@ def plan(
         derived = {name: getattr(cost, name) for name in ("flops", "disk", "seconds")}
         print(to_json({**asdict(cost), **derived, "memory": asdict(memory) | totals}))
         return
-    epochs = open_stream(built).epochs(built.sizes.samples(cost.step)).values()
+    epochs = open_stream(built, sources).epochs(built.sizes.samples(cost.step)).values()
     of_which = " of the corpus read most often" if len(epochs) > 1 else " of the corpus"
     rows = {
         "model": f"{loaded.model['family']}, {short_count(cost.parameters)} parameters, "

@@ -68,7 +68,8 @@ def plan_branch(
         raise SettingError(f"--peak-lr: got {peak_lr:g}; must be a positive number")
     parent = tree.node(source)
     recipe = recorded_recipe(parent)
-    plan = build_plan(recipe, open_sources(recipe.data)[0][0].vocabulary)
+    sources = open_sources(recipe.data)
+    plan = build_plan(recipe, sources[0][0].vocabulary)
     end: int | None
     if budget is None:
         start, end = fork_at(tree, parent, plan, at, decay, note)
@@ -84,7 +85,7 @@ def plan_branch(
     )
     # Raises what the new schedule and data cannot be, before anything is written.
     planned = build_plan(recipe, plan.decoder.vocabulary)
-    open_stream(planned)
+    open_stream(planned, sources)
     node = (
         named_branch(tree, name, recipe, parent, start, own_feed=data is not None)
         if name

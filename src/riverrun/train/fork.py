@@ -8,10 +8,10 @@ from typing import Literal
 
 from riverrun.errors import SettingError
 from riverrun.runs import Node, RunError, Tree
+from riverrun.train.costs import recorded_plan
 from riverrun.train.decay import Decay, Span, decays_of, end_from, span_for_budget
-from riverrun.train.plan import Plan, build_plan
-from riverrun.train.session import Note, recorded_recipe
-from riverrun.train.sources import open_sources
+from riverrun.train.plan import Plan
+from riverrun.train.session import Note
 from riverrun.units import Duration
 
 At = int | Duration | Literal["latest"]
@@ -67,8 +67,6 @@ def _decays_on_the_way(tree: Tree, node: Node) -> Iterator[Span]:
     lineage = tree.lineage(node)
     forks = [above.parent.step if above.parent else 0 for above in lineage]
     for above, first, leave in zip(lineage, forks, [*forks[1:], math.inf], strict=True):
-        recipe = recorded_recipe(above)
-        schedule = build_plan(recipe, open_sources(recipe.data)[0][0].vocabulary).schedule
-        for start, end in decays_of(schedule):
+        for start, end in decays_of(recorded_plan(above).schedule):
             if first <= start < leave:
                 yield start, int(min(end, leave))

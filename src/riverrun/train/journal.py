@@ -60,8 +60,10 @@ class Journal:
         tree = Tree(node.run)
 
         def is_kept(step: int) -> bool:  # asked anew each time: a branch may begin at any moment
+            if plan.is_fork_point(step):
+                return True
             forks = tree.forks(node)
-            return forks is None or step in forks or plan.is_fork_point(step)
+            return forks is None or step in forks
 
         prune(node.checkpoint_folder, state.step, is_kept, plan.recipe.checkpoints.keep)
         node.event("checkpoint", step=state.step)

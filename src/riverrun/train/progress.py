@@ -88,9 +88,20 @@ class Shown:
         self._averaged = ""
         self._goal = 0
 
+    def opening(self, plan: Plan, step: int, stop: float) -> str:
+        """What is about to be trained, from where to where."""
+        counts, recipe = count_parameters(plan.decoder), plan.recipe
+        averages = ", ".join(parse_profile(spec).name for spec in recipe.averaging.tracks) or "none"
+        goal = "until interrupted" if stop == float("inf") else f"to step {int(stop):,}"
+        return (
+            f"{plan.decoder.family}, {short_count(counts.total)} parameters ({short_count(counts.non_embedding)} "
+            f"without embeddings; 1x is {short_count(plan.tokens_per_x)} tokens), {plan.schedule.kind} learning rate, "
+            f"averages: {averages}, {recipe.engine.device} in {recipe.engine.precision}; from step {step:,} {goal}"
+        )
+
     def begin(self, plan: Plan, step: int, stop: float) -> None:
         """Show the bar, where there is a terminal."""
-        self.note(_opening(plan, step, stop))
+        self.note(self.opening(plan, step, stop))
         tokens = plan.tokens(step)
         self._goal = plan.tokens(int(stop)) if stop != float("inf") else 0
         self._speed.update(tokens)
@@ -134,15 +145,3 @@ class Shown:
         """Take the bar away."""
         if self._bar is not None:
             self._bar.stop()
-
-
-def _opening(plan: Plan, step: int, stop: float) -> str:
-    """What is about to be trained, from where to where."""
-    counts, recipe = count_parameters(plan.decoder), plan.recipe
-    averages = ", ".join(parse_profile(spec).name for spec in recipe.averaging.tracks) or "none"
-    goal = "until interrupted" if stop == float("inf") else f"to step {int(stop):,}"
-    return (
-        f"{plan.decoder.family}, {short_count(counts.total)} parameters ({short_count(counts.non_embedding)} without "
-        f"embeddings; 1x is {short_count(plan.tokens_per_x)} tokens), {plan.schedule.kind} learning rate, "
-        f"averages: {averages}, {recipe.engine.device} in {recipe.engine.precision}; from step {step:,} {goal}"
-    )

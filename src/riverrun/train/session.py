@@ -66,10 +66,11 @@ def open_session(recipe: Recipe, node: Node, note: Note, origin: Origin | None =
         if origin is not None and node.parent is not None:
             _check_fork(node, node.parent, origin)
         recipe = _agreed(recipe, node)
-    corpus = open_sources(recipe.data)[0][0]
+    sources = open_sources(recipe.data)
+    corpus = sources[0][0]
     recipe, engine = settle(recipe)
     plan = build_plan(recipe, corpus.vocabulary)
-    stream = open_stream(plan, recorded_feeds(node))
+    stream = open_stream(plan, sources, recorded_feeds(node))
     windows = open_windows(corpus, plan)
     check_memory(plan, engine)
     torch.manual_seed(recipe.seed)  # or two runs of one recipe would begin with different generators

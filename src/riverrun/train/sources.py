@@ -24,13 +24,13 @@ def open_sources(data: Data) -> Mixture:
     return tuple((open_corpus(source.corpus), source.weight) for source in data.sources)
 
 
-def open_stream(plan: Plan, feeds: Iterable[Feed] = ()) -> Stream:
-    """The samples of a run: the recipe's mixture, then a segment for each of its feeds and of the further `feeds`.
+def open_stream(plan: Plan, sources: Mixture, feeds: Iterable[Feed] = ()) -> Stream:
+    """The samples of a run: `sources`, its opened mixture, then a segment for each feed of its recipe and of `feeds`.
 
     A feed that begins where another does joins what that one made; `SettingError` for one that begins earlier.
     """
     recipe, context = plan.recipe, plan.decoder.context
-    segments = [Segment(0, open_sources(recipe.data))]
+    segments = [Segment(0, sources)]
     for feed in (*recipe.data.feeds, *feeds):
         start = plan.samples_at(feed.at)
         if start < segments[-1].start_sample:
