@@ -10,9 +10,8 @@ import sys
 import time
 
 import pytest
-import torch
 
-from riverrun.runs import Tree, checkpoint
+from riverrun.runs import Tree
 
 
 def suggested(out):
@@ -240,32 +239,22 @@ def test_a_signal_leaves_the_command_that_goes_on_with_this_very_branch(riverrun
     assert node.readouts()[-1]["step"] == 840
 
 
-def without_optimizer(run):
-    """The trunk's last checkpoint written again with the weights alone, as tools that export weights do."""
-    saved = Tree.open(run).trunk.checkpoints()[-1]
-    tensors = {
-        name: torch.empty(shape, dtype=dtype)
-        for name, (shape, dtype) in saved.names().items()
-        if not name.startswith("optimizer.")
-    }
-    saved.load_part(tensors)
-    counters = {key: value for key, value in saved.manifest.items() if key not in ("format", "step", "files")}
-    shutil.rmtree(saved.path)
-    checkpoint.save(saved.path.parent, saved.step, tensors, counters)
+def stripped(run, without_optimizer):
+    without_optimizer(Tree.open(run).trunk.checkpoints()[-1])
 
 
-def torn(run):
+def torn(run, _=None):
     next((run / "trunk/checkpoints/00000040").glob("*.safetensors")).write_bytes(b"torn")
 
 
-def untouched(run):
+def untouched(run, _):
     pass
 
 
 WRONG = {
     "no such checkpoint": (untouched, ("--at", 41), "no checkpoint at step 41; there are: 10, 15, 23"),
     "a damaged checkpoint": (torn, ("--at", 40), "00000040: shard-00001-model"),
-    "no optimizer state": (without_optimizer, (), "00000040: has no optimizer state"),
+    "no optimizer state": (stripped, (), "00000040: has no optimizer state"),
     "no such node": (untouched, ("--from", "trank"), "no node 'trank'; did you mean 'trunk'"),
     "an unknown shape": (untouched, ("--decay", "liner"), "--decay: got 'liner'; must be none or one of"),
     "an inverse to zero": (untouched, ("--decay", "inverse", "--floor", 0), "--floor: got 0; must be more than 0"),
@@ -313,9 +302,9 @@ WRONG = {
 
 @pytest.mark.parametrize(("harm", "options", "complaint"), WRONG.values(), ids=WRONG.keys())
 def test_what_cannot_be_branched_is_told_and_nothing_is_written(
-    harm, options, complaint, riverrun, run, files_below
+    harm, options, complaint, riverrun, run, files_below, without_optimizer
 ):
-    harm(run)
+    harm(run, without_optimizer)
     before, folders = files_below(run), sorted(run.rglob("*"))
     ended = riverrun("branch", "run", *options)
     assert complaint in ended.complaint

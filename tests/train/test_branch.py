@@ -141,7 +141,9 @@ def test_a_branch_uses_its_schedule_from_the_first_step_and_its_peak(tiny_recipe
 
 
 @pytest.mark.parametrize("damage", ["missing", "torn", "optimizer-less"])
-def test_a_fork_that_cannot_be_used_is_told_and_nothing_is_written(damage, tiny_recipe, tmp_path):
+def test_a_fork_that_cannot_be_used_is_told_and_nothing_is_written(
+    damage, tiny_recipe, tmp_path, without_optimizer
+):
     recipe = tiny_recipe()
     train(recipe, tmp_path / "run", "20 steps")
     trunk = Tree.open(tmp_path / "run").trunk
@@ -151,7 +153,7 @@ def test_a_fork_that_cannot_be_used_is_told_and_nothing_is_written(damage, tiny_
     elif damage == "torn":
         next(folder.glob("*.safetensors")).write_bytes(b"torn")
     else:
-        _without_optimizer(trunk, folder)
+        without_optimizer(trunk.checkpoints()[-1])
     before = sorted(tmp_path.rglob("*"))
     expected = {
         "missing": "no checkpoint at step 20",
@@ -214,22 +216,6 @@ class _Killed:
 
     def end(self):
         pass
-
-
-def _without_optimizer(trunk, folder):
-    """The checkpoint written again with the weights alone, as tools that export weights do."""
-    from riverrun.runs import checkpoint
-
-    saved = next(c for c in trunk.checkpoints() if c.path == folder)
-    tensors = {
-        name: torch.empty(shape, dtype=dtype)
-        for name, (shape, dtype) in saved.names().items()
-        if not name.startswith("optimizer.")
-    }
-    saved.load_part(tensors)
-    counters = {key: value for key, value in saved.manifest.items() if key not in ("format", "step", "files")}
-    shutil.rmtree(folder)
-    checkpoint.save(folder.parent, 20, tensors, counters)
 
 
 def test_the_recipe_of_a_node_can_be_read_back(tiny_recipe, tmp_path):

@@ -15,12 +15,11 @@ from rich.text import Text
 
 from riverrun.cli.summary import print_whole
 from riverrun.compare.arms import Design
-from riverrun.compare.claims import NOTE, claims, claims_table
+from riverrun.compare.claims import NOTE, claims_table
 from riverrun.compare.comparison import Compared
 from riverrun.compare.grid import rich_table
 from riverrun.compare.measured import Facts, Measured, measure
 from riverrun.compare.report import write_report
-from riverrun.compare.table import grids
 from riverrun.compare.verdicts import Claim
 from riverrun.runs.metrics import to_json
 from riverrun.units import short_count
@@ -44,9 +43,8 @@ def print_report(
         command=command,
     )
     measured = measure(design.methods(), compared.results, facts)
-    found = claims(measured)
-    write_report(folder, measured)
-    for grid in grids(measured):
+    tables, found = write_report(folder, measured)
+    for grid in tables:
         console.print(Text(grid.title, "italic"))
         print_whole(console, rich_table(grid))
         for note in grid.notes:

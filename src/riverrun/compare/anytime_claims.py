@@ -7,7 +7,8 @@ from itertools import product
 from statistics import fmean
 
 from riverrun.compare.intervals import Interval, in_mnats, interval, paired_differences
-from riverrun.compare.measured import HORIZON_FREE, Measured
+from riverrun.compare.measured import Measured
+from riverrun.compare.plan import ANYTIME
 from riverrun.compare.results import Method
 from riverrun.compare.verdicts import Claim, Part, decide
 
@@ -15,7 +16,7 @@ from riverrun.compare.verdicts import Claim, Part, decide
 def averages_track(measured: Measured) -> Iterator[Claim]:
     """The best average of each horizon-free arm is at most the tolerance above the baseline, at every budget."""
     baseline, tolerance = measured.baseline, measured.facts.tolerance
-    for arm in measured.arms(*HORIZON_FREE):
+    for arm in measured.arms(*ANYTIME):
         average = measured.best_average(arm)
         if average and baseline and baseline.arm != arm:
             yield decide(

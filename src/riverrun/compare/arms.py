@@ -115,7 +115,17 @@ class Design:
         return known if kind in ANYTIME else (SCHEDULE_FREE,) if kind == "schedule-free" else ("raw",)
 
     def models(self, arm: str, point: Point, seed: int) -> list[Model]:
-        """An arm's model for each budget; `SettingError` names the arm that cannot be."""
+        """An arm's model for each budget, built once; `SettingError` names the arm that cannot be."""
+        key = arm, repr(point), seed
+        if key not in self._built:
+            self._built[key] = self._checked_models(arm, point, seed)
+        return self._built[key]
+
+    @cached_property
+    def _built(self) -> dict[tuple[str, str, int], list[Model]]:
+        return {}
+
+    def _checked_models(self, arm: str, point: Point, seed: int) -> list[Model]:
         try:
             models = self._models(arm, point, seed)
             for model in models:

@@ -64,8 +64,7 @@ def repeated_models(design: Design, results: list[Result]) -> list[Model]:
         model
         for arm in plan.arms
         for point in plan.points(arm)
-        for seed in plan.seeds
-        if seed not in plan.tuned_on
+        for seed in plan.repeated_on
         for model in design.models(arm, point, seed)
         if (model.budget, repr(point)) in wanted[arm]
     ]
@@ -77,8 +76,7 @@ def first_points(design: Design) -> list[Model]:
     return [
         model
         for arm in plan.arms
-        for seed in plan.seeds
-        if seed not in plan.tuned_on
+        for seed in plan.repeated_on
         for model in design.models(arm, plan.points(arm)[0], seed)
     ]
 
@@ -100,14 +98,12 @@ def compare(design: Design, folder: Path, workers: Workers, told: Callable[[Run,
     models = sweep_models(design)
     ended = execute(runs_for(models), folder, workers, told)
     failures, retries, results = ended.failures, ended.retries, collect(design, models, folder)
-    complete = set(failures) == ended.diverged and not ended.exit_code
     # A choice made without what failed by accident could be another one when the same command mends it.
-    if complete and set(design.plan.seeds) != set(design.plan.tuned_on):
+    if ended.complete and design.plan.repeated_on:
         repeated = repeated_models(design, results)
         ended = execute(runs_for(repeated), folder, workers, told)
         models += repeated
         failures, retries = failures | ended.failures, retries | ended.retries
-        complete = set(ended.failures) == ended.diverged and not ended.exit_code
         results += collect(design, repeated, folder)
     return Compared(
         results=results,
@@ -115,6 +111,6 @@ def compare(design: Design, folder: Path, workers: Workers, told: Callable[[Run,
         alone=alone_tokens(models, design.vocabulary),
         failures=failures,
         retries=retries,
-        complete=complete,
+        complete=ended.complete,
         exit_code=ended.exit_code,
     )

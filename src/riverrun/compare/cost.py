@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from riverrun.compare.arms import Design
 from riverrun.compare.comparison import first_points, sweep_models
-from riverrun.compare.runs import Run, alone_tokens, plan_of, runs_for, tokens_of
+from riverrun.compare.runs import Run, alone_tokens, plan_of, runs_for, union_tokens
 from riverrun.train.engine import settle
 from riverrun.train.estimate import estimate
 from riverrun.train.memory import memory_of
@@ -49,19 +48,15 @@ def cost_of(design: Design, workers: int) -> Cost:
     timed = estimate(plan_of(recipe, design.vocabulary), engine, 1)
     return Cost(
         runs=len(runs),
-        tokens=_tokens(runs, design),
+        tokens=union_tokens(swept, design.vocabulary),
         repeated_runs=len(again),
-        repeated_tokens=_tokens(again, design),
+        repeated_tokens=union_tokens(repeated, design.vocabulary),
         alone=alone_tokens([*swept, *repeated], design.vocabulary),
         evaluated=sum(_evaluated(run, design) for run in (*runs, *again)),
         disk=sum(_disk(run, design) for run in (*runs, *again)),
         tokens_per_second=timed.tokens_per_second,
         workers=workers,
     )
-
-
-def _tokens(runs: Iterable[Run], design: Design) -> int:
-    return sum(tokens_of(run, design.vocabulary) for run in runs)
 
 
 def _evaluated(run: Run, design: Design) -> int:

@@ -48,6 +48,11 @@ class Ended:
     retries: dict[Key, str]
     exit_code: int
 
+    @property
+    def complete(self) -> bool:
+        """Whether every run was done, but for what diverged."""
+        return set(self.failures) == self.diverged and not self.exit_code
+
 
 def execute(runs: Sequence[Run], folder: Path, workers: Workers, told: Callable[[Run, str], None]) -> Ended:
     """Train every run that is not done yet.

@@ -17,7 +17,8 @@ from matplotlib.ticker import NullLocator
 
 from riverrun.compare.intervals import Interval, interval
 from riverrun.compare.looks import BASELINE, Group, Look, draw_legend, looks_of
-from riverrun.compare.measured import HORIZON_FREE, Measured
+from riverrun.compare.measured import Measured
+from riverrun.compare.plan import ANYTIME
 from riverrun.compare.results import Method, Reading, Result
 from riverrun.publish import publish_file
 from riverrun.units import short_count
@@ -84,7 +85,7 @@ def draw(measured: Measured) -> Figure:
 
 def drawn_methods(measured: Measured) -> list[Method]:
     """What every arm trains, and the best average, on the windows to choose by, of the horizon-free ones."""
-    averages = [measured.best_average(arm) for arm in measured.arms(*HORIZON_FREE)]
+    averages = [measured.best_average(arm) for arm in measured.arms(*ANYTIME)]
     return [
         method
         for method in measured.methods

@@ -10,7 +10,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from riverrun.compare.measured import HORIZON_FREE, Measured
+from riverrun.compare.measured import Measured
+from riverrun.compare.plan import ANYTIME
 from riverrun.compare.results import Method
 
 # Okabe and Ito's colours, which people with any common colour blindness can tell apart, the baseline in black;
@@ -72,7 +73,7 @@ def looks_of(measured: Measured, drawn: Sequence[Method]) -> dict[str, Look]:
         marker = "X" if number is None else _MARKERS[number % len(_MARKERS)]
         group = (
             Group.DECAYED
-            if method.kind not in (*HORIZON_FREE, "schedule-free")
+            if method.kind not in (*ANYTIME, "schedule-free")
             else Group.RAW
             if method.readout == "raw"
             else Group.AVERAGED

@@ -11,9 +11,6 @@ from riverrun.compare.intervals import Interval, interval, paired_differences
 from riverrun.compare.results import Method, Result
 from riverrun.compare.selection import Choice, choose, chosen
 
-HORIZON_FREE = ("constant", "inverse-sqrt", "power-decay")
-"""The kinds of arms whose learning rate asks for no end: there an average does what a decay does elsewhere."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:

@@ -13,7 +13,15 @@ from pydantic import Field, TypeAdapter
 from riverrun.compare.results import Point
 from riverrun.errors import SettingError, nearest
 from riverrun.train.recipe import Recipe, parse_recipe
-from riverrun.train.settings import Count, DurationSetting, Fraction, Positive, parse_table, read_table
+from riverrun.train.settings import (
+    Count,
+    DurationSetting,
+    Fraction,
+    Positive,
+    flatten,
+    parse_table,
+    read_table,
+)
 from riverrun.train.shipped import find_recipe
 from riverrun.units import Duration
 
@@ -31,6 +39,7 @@ ArmKind = Literal[
 ]
 DecayFraction = Annotated[float, Field(gt=0, lt=1)]
 ANYTIME = ("constant", "inverse-sqrt", "power-decay")
+"""Kinds whose learning rate asks for no end: there an average does what a decay does elsewhere."""
 PER_BUDGET = ("cosine", "linear", "seesaw")
 """Kinds that train every budget from the start, each with settings of its own."""
 
@@ -38,14 +47,6 @@ PER_BUDGET = ("cosine", "linear", "seesaw")
 # data, model, batch, seeds and held-out text are the same for every arm.
 _OPEN = ("optimizer", "schedule")
 _TAKEN = tuple(f"schedule.{name}" for name in ("kind", "total", "budget", "budgets", "base", "at", "steps"))
-
-
-def _flat(table: dict[str, Any], path: str = "") -> dict[str, Any]:
-    """Settings by dotted path, however the tables were nested: {"optimizer": {"eps": 1}} is {"optimizer.eps": 1}."""
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        flat |= _flat(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
-    return flat
 
 
 def _check_setting(path: str, setting: str) -> None:
@@ -98,7 +99,7 @@ class Arm:
     accounting: Literal["compute", "steps"] | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "settings", _flat(self.settings))
+        object.__setattr__(self, "settings", flatten(self.settings))
         object.__setattr__(self, "sweep", _axes("sweep", self.sweep))
         for setting in self.settings:
             _check_setting("settings", setting)
@@ -157,6 +158,11 @@ class ComparisonPlan:
         """The seeds that every point of the sweep is run on."""
         return self.tuning_seeds or self.seeds
 
+    @property
+    def repeated_on(self) -> tuple[int, ...]:
+        """The other seeds, that only the chosen points are run on."""
+        return tuple(seed for seed in self.seeds if seed not in self.tuned_on)
+
     def axes(self, arm: str) -> dict[str, tuple[Any, ...]]:
         """Setting -> values swept, for an arm."""
         return {**self.sweep, **self.arms[arm].sweep}
@@ -206,7 +212,7 @@ def increasing(budgets: tuple[Duration, ...], steps: tuple[int, ...]) -> None:
 def _axes(where: str, sweep: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
     """Setting -> values, checked."""
     axes = {}
-    for setting, values in _flat(sweep).items():
+    for setting, values in flatten(sweep).items():
         path = f"{where}.{setting}"
         _check_setting(where, setting)
         if not isinstance(values, list | tuple) or not values:

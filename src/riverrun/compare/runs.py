@@ -100,17 +100,7 @@ def tokens_of(run: Run, vocabulary: int) -> int:
 
 def union_tokens(models: Iterable[Model], vocabulary: int) -> int:
     """Tokens to train all these models, what they share counted once."""
-    furthest: dict[Key, Stretch] = {}
-    for model in models:
-        for stretch in way(model):
-            known = furthest.get(stretch.key)
-            if known is None or known.end < stretch.end:
-                furthest[stretch.key] = stretch
-    total = 0
-    for stretch in furthest.values():
-        plan = plan_of(stretch.recipe, vocabulary)
-        total += plan.tokens(stretch.end) - plan.tokens(stretch.start)
-    return total
+    return sum(tokens_of(run, vocabulary) for run in runs_for(models))
 
 
 def alone_tokens(models: Iterable[Model], vocabulary: int) -> int:

@@ -26,6 +26,7 @@ from riverrun.train.settings import (
     Positive,
     Ratio,
     Share,
+    flatten,
     parse_table,
     read_table,
 )
@@ -246,16 +247,9 @@ def parse_recipe(table: Mapping[str, Any], overrides: Iterable[str] = ()) -> Rec
 
 def differences(recorded: Recipe, asked: Recipe) -> list[str]:
     """One "path: was X, is Y" per setting that differs and matters to the trajectory."""
-    before, after = _flatten(recorded.to_dict()), _flatten(asked.to_dict())
+    before, after = flatten(recorded.to_dict()), flatten(asked.to_dict())
     return [
         f"{path} was {before.get(path, 'unset')!r}, is {after.get(path, 'unset')!r}"
         for path in sorted(before.keys() | after.keys())
         if before.get(path) != after.get(path) and not path.startswith(OPERATIONAL)
     ]
-
-
-def _flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in table.items():
-        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

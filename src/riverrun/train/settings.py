@@ -75,6 +75,14 @@ def parse_table(
         raise SettingError(_first_complaint(error, merged, what)) from None
 
 
+def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted path, however the tables are nested: {"optimizer": {"eps": 1}} is {"optimizer.eps": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in table.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
 def _apply_override(table: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
