@@ -97,14 +97,14 @@ def share_of_a_step(rounds: int, steps: int = 40) -> list[float]:
         with node.locked():
             session = open_session(recipe, node, silent.note)
             state, journal = session.state, Journal(session, silent)
-            update, spent = state.update_tracks, [0.0]
+            update, spent = state.update_averages, [0.0]
 
             def timed_update() -> None:
                 start = time.perf_counter()
                 update()
                 spent[0] += time.perf_counter() - start
 
-            state.update_tracks = timed_update  # type: ignore[method-assign]
+            state.update_averages = timed_update  # type: ignore[method-assign]
             advance(session, steps, StopSignals(), journal)
             shares = []
             for _ in range(rounds):

@@ -33,7 +33,7 @@ def without_optimizer() -> Callable[[checkpoint.Checkpoint], None]:
             for name, (shape, dtype) in saved.names().items()
             if not name.startswith("optimizer.")
         }
-        saved.load_part(tensors)
+        saved.load_some(tensors)
         written = ("format", "step", "files")
         counters = {key: value for key, value in saved.manifest.items() if key not in written}
         shutil.rmtree(saved.path)

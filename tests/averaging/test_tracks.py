@@ -73,7 +73,7 @@ def test_a_low_precision_parameter_does_not_stall_the_average():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_other_dtypes_average_as_their_fp32_values(dtype, monkeypatch):
-    monkeypatch.setattr("riverrun.averaging.tracks.CHUNK", 7)  # many chunks, the last one short
+    monkeypatch.setattr("riverrun.averaging.lerp.CHUNK", 7)  # many chunks, the last one short
     low = Track(random_params(dtype=dtype), HalfLife(5))
     full = Track(random_params(dtype=dtype), HalfLife(5))
     for step in range(1, 12):
@@ -94,7 +94,7 @@ def test_mixed_dtypes_and_a_change_of_dtype():
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_non_contiguous_parameters(dtype, monkeypatch):
-    monkeypatch.setattr("riverrun.averaging.tracks.CHUNK", 5)
+    monkeypatch.setattr("riverrun.averaging.lerp.CHUNK", 5)
     layouts = [
         lambda x: x.t(),
         lambda x: x[:, ::2],

@@ -17,7 +17,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from riverrun.schedules.fields import Number, Steps, check_fields, unknown_name
+from riverrun.schedules.fields import Number, Steps, check_fields
 
 Floats = NDArray[np.float64]
 
@@ -63,6 +63,21 @@ class Profile(ABC):
         ends = np.arange(1, t + 1) if positions is None else np.asarray(positions)
         return np.diff(self.cumulative(ends, t), prepend=0.0)
 
+    def implied_decay(self, t: int) -> Floats:
+        """The LR decay that this average amounts to: the share of each update that it holds.
+
+        An average of iterates is the first of them plus a part of each later update, and an update is in every
+        iterate from its own on: 1 - F(s - 1) of it. To first order that is training with the LR multiplied so.
+
+        Returns:
+            float64 array of t multipliers, for the updates 1 .. t: from 1 down, none of them below 0.
+        """
+        return 1.0 - self.cumulative(np.arange(t), t)
+
+    def window_start(self, t: int) -> float | None:
+        """Where the window of equal weights (start, t] begins; None for a profile that is no such window."""
+        return None
+
 
 @dataclass(frozen=True)
 class HalfLife(Profile):
@@ -91,12 +106,12 @@ class HalfLife(Profile):
     @property
     def name(self) -> str:
         """ "ema-25"."""
-        return f"ema-{_short(self.f)}"
+        return f"ema-{short(self.f)}"
 
     @property
     def spec(self) -> str:
         """ "half-life:25"."""
-        return f"half-life:{_short(self.f)}"
+        return f"half-life:{short(self.f)}"
 
 
 @dataclass(frozen=True)
@@ -106,6 +121,10 @@ class Uniform(Profile):
     start: Steps = 0
 
     kind: ClassVar[str] = "uniform"
+
+    def window_start(self, t: int) -> float | None:
+        """``start``, or the position before where that is not reached yet."""
+        return min(self.start, t - 1)
 
     def cumulative(self, tau: ArrayLike, t: int) -> Floats:
         """(tau - start) / (t - start), not below 0."""
@@ -138,6 +157,10 @@ class Tail(Profile):
     kind: ClassVar[str] = "tail"
     nested: ClassVar[bool] = False
 
+    def window_start(self, t: int) -> float | None:
+        """(1 - alpha) t, a whole position or not."""
+        return (1 - self.alpha) * t
+
     def cumulative(self, tau: ArrayLike, t: int) -> Floats:
         """1 - (t - tau) / (alpha t), not below 0."""
         return np.maximum(1 - (t - np.asarray(tau)) / (self.alpha * t), 0.0)
@@ -145,12 +168,12 @@ class Tail(Profile):
     @property
     def name(self) -> str:
         """ "tail-0.2"."""
-        return f"tail-{_short(self.alpha)}"
+        return f"tail-{short(self.alpha)}"
 
     @property
     def spec(self) -> str:
         """ "tail:0.2"."""
-        return f"tail:{_short(self.alpha)}"
+        return f"tail:{short(self.alpha)}"
 
 
 @dataclass(frozen=True)
@@ -174,41 +197,14 @@ class FixedBeta(Profile):
     @property
     def name(self) -> str:
         """ "beta-0.999"."""
-        return f"beta-{_short(self.beta)}"
+        return f"beta-{short(self.beta)}"
 
     @property
     def spec(self) -> str:
         """ "ema:0.999"."""
-        return f"ema:{_short(self.beta)}"
+        return f"ema:{short(self.beta)}"
 
 
-def parse_profile(spec: str) -> Profile:
-    """The profile of "half-life:25", "tail:0.2", "uniform", "uniform:from=1000" or "ema:0.999".
-
-    Raises:
-        ValueError: an unknown profile (the nearest is offered), or a value missing, extra or out of range.
-    """
-    kind, _, value = str(spec).strip().partition(":")
-    if kind == "uniform":
-        if not value:
-            return Uniform()
-        key, _, start = value.partition("=")
-        if key.strip() != "from":
-            raise ValueError(f"profile: got {spec!r}; must be 'uniform' or 'uniform:from=STEP'")
-        return Uniform(start=_number(spec, start))  # type: ignore[arg-type]  # checked by the profile
-    known = {profile.kind: profile for profile in (HalfLife, Tail, FixedBeta)}
-    if kind not in known:
-        raise unknown_name("profile", spec, [f"{name}:NUMBER" for name in known] + ["uniform"])
-    return known[kind](_number(spec, value))
-
-
-def _number(spec: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"profile: got {spec!r}; must end in a number, such as 'half-life:25'") from None
-
-
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """A float without a trailing ".0"; reads back as the same float."""
     return repr(value).removesuffix(".0")

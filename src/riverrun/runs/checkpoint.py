@@ -3,16 +3,20 @@
 A checkpoint is a folder named by its position, with the tensors in safetensors files (written by
 `torch.distributed.checkpoint`, the same path for one process and many) and `manifest.json`: position, counters,
 and the sha256 of every file. It is written aside, hashed, flushed and renamed. Nothing in it is pickled.
+
+It may have parts: folders of tensors within it that change seldom. A part that an earlier checkpoint holds already is
+not written again but linked: one file under two names, which goes when the last checkpoint that has it goes.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +25,8 @@ from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
@@ -81,9 +87,9 @@ class Checkpoint:
             if _hash_of_file(file) != expected["sha256"]:
                 raise CheckpointError(f"{self.path}: {name} does not match its sha256")
 
-    def names(self) -> dict[str, tuple[torch.Size, torch.dtype]]:
-        """Name -> (shape, dtype) of every tensor in the checkpoint."""
-        metadata = HuggingFaceStorageReader(str(self.path)).read_metadata().state_dict_metadata
+    def names(self, part: str = "") -> dict[str, tuple[torch.Size, torch.dtype]]:
+        """Name -> (shape, dtype) of every tensor in the checkpoint outside its parts, or in one of them."""
+        metadata = HuggingFaceStorageReader(str(self.path / part)).read_metadata().state_dict_metadata
         return {
             name: (entry.size, entry.properties.dtype)
             for name, entry in metadata.items()
@@ -99,11 +105,13 @@ class Checkpoint:
             raise CheckpointError(f"{self.path}: {what}; it belongs to another recipe")
         self._fill(into, stored)
 
-    def load_part(self, into: Mapping[str, Tensor]) -> None:
-        """Fill the given tensors in place, leaving others of the checkpoint aside."""
-        self._fill(into, self.names())
+    def load_some(self, into: Mapping[str, Tensor], part: str = "") -> None:
+        """Fill the given tensors in place, from the checkpoint or from a part of it, leaving others aside."""
+        self._fill(into, self.names(part), part)
 
-    def _fill(self, into: Mapping[str, Tensor], stored: Mapping[str, tuple[torch.Size, torch.dtype]]) -> None:
+    def _fill(
+        self, into: Mapping[str, Tensor], stored: Mapping[str, tuple[torch.Size, torch.dtype]], part: str = ""
+    ) -> None:
         for name, tensor in into.items():
             if name not in stored:
                 raise CheckpointError(f"{self.path}: has no {name}")
@@ -114,10 +122,32 @@ class Checkpoint:
                     "it belongs to another recipe"
                 )
         with _without_remarks(), _own_errors():
-            dcp.load(dict(into), storage_reader=HuggingFaceStorageReader(str(self.path)), no_dist=True)
+            reader = HuggingFaceStorageReader(str(self.path / part))
+            dcp.load(dict(into), storage_reader=reader, no_dist=True)
 
 
-def save(folder: Path, step: int, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> Checkpoint:
+@dataclass(frozen=True)
+class Part:
+    """A folder of tensors within a checkpoint.
+
+    Attributes:
+        name: of the folder, with slashes.
+        tensors: what goes into it.
+        saved: a checkpoint that holds the very same, if there is one.
+    """
+
+    name: str
+    tensors: Mapping[str, Tensor]
+    saved: Checkpoint | None = None
+
+
+def save(
+    folder: Path,
+    step: int,
+    tensors: Mapping[str, Tensor],
+    counters: Mapping[str, Any],
+    parts: Iterable[Part] = (),
+) -> Checkpoint:
     """Write a checkpoint of position `step` under `folder`; one that is there already and whole is kept."""
     checkpoint = Checkpoint(folder / f"{step:08d}", step)
     if checkpoint.path.exists():
@@ -132,15 +162,48 @@ def save(folder: Path, step: int, tensors: Mapping[str, Tensor], counters: Mappi
         writer = HuggingFaceStorageWriter(str(aside), save_distributed=True)
         with _without_remarks(), _own_errors():
             dcp.save(dict(tensors), storage_writer=writer, no_dist=True)
+        linked: dict[str, dict[str, Any]] = {}
+        for part in parts:
+            try:
+                linked |= _link(part, aside)
+            except (OSError, CheckpointError):  # the other is gone, or the file system links nothing
+                shutil.rmtree(aside / part.name, ignore_errors=True)
+                (aside / part.name).mkdir(parents=True)
+                _write_file(aside / part.name / "model.safetensors", part.tensors)
         files = {
-            str(file.relative_to(aside)): {"bytes": file.stat().st_size, "sha256": _hash_of_file(file)}
+            name: linked.get(name) or {"bytes": file.stat().st_size, "sha256": _hash_of_file(file)}
             for file in sorted(aside.rglob("*"))
-            if file.is_file()
+            if file.is_file() and (name := str(file.relative_to(aside)))
         }
         manifest = {"format": FORMAT, "step": step, **counters, "files": files}
         manifest["sha256"] = _hash_of_json(manifest)
         (aside / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     return checkpoint
+
+
+def _write_file(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors as `torch.distributed.checkpoint` would; what that does for each takes ten times the writing."""
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:  # a full disk, say, as text
+        code = re.search(r"\(os error (\d+)\)", str(error))
+        if code is None:
+            raise
+        raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
+
+
+def _link(part: Part, aside: Path) -> dict[str, dict[str, Any]]:
+    """Link the files of a part that another checkpoint holds; their records in its manifest."""
+    if part.saved is None:
+        raise FileNotFoundError(part.name)
+    records: dict[str, dict[str, Any]] = part.saved.manifest["files"]
+    within = {name: record for name, record in records.items() if name.startswith(f"{part.name}/")}
+    if not within:
+        raise FileNotFoundError(part.name)
+    (aside / part.name).mkdir(parents=True)
+    for name in within:
+        os.link(part.saved.path / name, aside / name)
+    return within
 
 
 def list_checkpoints(folder: Path) -> list[Checkpoint]:

@@ -103,7 +103,7 @@ def timed_tokens_per_second(plan: Plan, engine: Engine) -> float:
             optimizer.step()
         state.model.zero_grad()
         state.step += 1
-        state.update_tracks()
+        state.update_averages()
 
     return sequences * plan.decoder.context / median(_timings(update, warmup=4, counted=20))
 

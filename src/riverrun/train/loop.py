@@ -40,7 +40,7 @@ def advance(session: Session, stop: float, signals: StopSignals, journal: Journa
             parameter.grad = None
         state.step = step
         if step % plan.recipe.averaging.every == 0:
-            state.update_tracks()
+            state.update_averages()
         readouts = {}
         if plan.readout_due(step):
             readouts = evaluate_all(state, session.windows, engine)

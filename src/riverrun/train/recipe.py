@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, TypeAdapter
 
-from riverrun.averaging import Profile, parse_profile
+from riverrun.averaging import BlockLayout, Profile, parse_profile
 from riverrun.models import DecoderConfig
 from riverrun.train.schedule_table import check_schedule_table
 from riverrun.train.settings import (
@@ -116,11 +116,38 @@ class Optimizer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class History:
+    """Block means of the weights, from which `riverrun average` makes any average later (see `BlockLayout`).
+
+    `dtype` is that of the closed blocks; `spill` keeps them on the run's disk instead of in memory.
+    """
+
+    resolution: int = BlockLayout.resolution
+    shortest: float = BlockLayout.shortest
+    longest: float = BlockLayout.longest
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    spill: bool = False
+
+    def __post_init__(self) -> None:
+        self.layout(every=1)
+
+    def layout(self, every: int) -> BlockLayout:
+        """The blocks where the weights are taken in each `every` updates; no block is narrower than that."""
+        return BlockLayout(
+            resolution=self.resolution, shortest=self.shortest, longest=self.longest, block=every
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Averaging:
-    """Averages kept during training ("half-life:25", "uniform:from=1000", "ema:0.999"), each `every` updates."""
+    """Averages kept during training, each `every` updates: "half-life:25", "uniform:from=1000", "ema:0.999".
+
+    And a history, if one is asked for.
+    """
 
     tracks: tuple[str, ...] = ("half-life:25",)
     every: Count = 1
+    history: History | None = None
 
     def __post_init__(self) -> None:
         profiles = [_profile(spec) for spec in self.tracks]
@@ -232,7 +259,13 @@ _ADAPTER = TypeAdapter(Recipe)
 
 # Settings that may differ when a run goes on: none of them changes a step that was taken. The grid of fork points is
 # not among them, for another grid would give up points that were kept for good; single ones may be added.
-OPERATIONAL = ("checkpoints.at", "checkpoints.every", "checkpoints.keep", "optimizer.on_nonfinite")
+OPERATIONAL = (
+    "averaging.history",
+    "checkpoints.at",
+    "checkpoints.every",
+    "checkpoints.keep",
+    "optimizer.on_nonfinite",
+)
 
 
 def load_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:

@@ -74,10 +74,10 @@ def restore_readout(
     model = Decoder(plan.decoder, seed=None)
     weights = {key: value.detach() for key, value in model.named_parameters()}
     prefix = f"track.{name}." if name in tracks else "model."
-    checkpoint.load_part({prefix + key: value for key, value in weights.items()})
+    checkpoint.load_some({prefix + key: value for key, value in weights.items()})
     if name == READOUT:
         iterates = {key: torch.empty_like(value) for key, value in weights.items()}
-        checkpoint.load_part({f"optimizer.{key}.z": value for key, value in iterates.items()})
+        checkpoint.load_some({f"optimizer.{key}.z": value for key, value in iterates.items()})
         averages = solve_average(weights.values(), iterates.values(), recipe.optimizer)
         for weight, average in zip(weights.values(), averages, strict=True):
             weight.copy_(average)

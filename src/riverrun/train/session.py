@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
+from torch import Tensor
 
 import riverrun
-from riverrun.averaging import Track, parse_profile
+from riverrun.averaging import History, Track, parse_profile
 from riverrun.data import Stream, check_same_data, data_difference
 from riverrun.errors import CheckpointError
 from riverrun.models import Decoder
@@ -23,7 +25,7 @@ from riverrun.train.memory import check_memory
 from riverrun.train.optimizer import build_optimizers
 from riverrun.train.plan import Plan, build_plan
 from riverrun.train.readouts import Windows, open_windows
-from riverrun.train.recipe import Feed, Recipe, differences, parse_recipe
+from riverrun.train.recipe import Averaging, Feed, Recipe, differences, parse_recipe
 from riverrun.train.sources import absolute, open_sources, open_stream
 from riverrun.train.state import State
 from riverrun.units import Duration
@@ -74,7 +76,7 @@ def open_session(recipe: Recipe, node: Node, note: Note, origin: Origin | None =
     windows = open_windows(corpus, plan)
     check_memory(plan, engine)
     torch.manual_seed(recipe.seed)  # or two runs of one recipe would begin with different generators
-    state = new_state(plan, engine)
+    state = new_state(plan, engine, spill=node.path)
     if node.exists:
         _go_back(state, node, stream, note)
     else:
@@ -123,20 +125,36 @@ def _start_from(checkpoint: Checkpoint, state: State, stream: Stream) -> None:
     state.restore(checkpoint)
 
 
-def new_state(plan: Plan, engine: Engine) -> State:
-    """Position 0: weights drawn from the recipe's seed, zero moments, empty averages."""
+def new_state(plan: Plan, engine: Engine, spill: Path | None = None) -> State:
+    """Position 0: weights drawn from the recipe's seed, zero moments, empty averages.
+
+    `spill` is a folder for the history's blocks, where the recipe keeps them on a disk.
+    """
     model = Decoder(plan.decoder, seed=plan.recipe.seed).to(engine.device)
     parameters = list(model.parameters())
-    profiles = [parse_profile(spec) for spec in plan.recipe.averaging.tracks]
+    averaging = plan.recipe.averaging
+    profiles = [parse_profile(spec) for spec in averaging.tracks]
     state = State(
         plan=plan,
         model=model,
         optimizers=build_optimizers(model, plan.recipe.optimizer),
         tracks={profile.name: Track(parameters, profile) for profile in profiles},
+        history=_empty_history(averaging, parameters, spill),
     )
     if engine.compile:
         model.compile()
     return state
+
+
+def _empty_history(averaging: Averaging, parameters: Sequence[Tensor], spill: Path | None) -> History | None:
+    if averaging.history is None:
+        return None
+    return History(
+        parameters,
+        **asdict(averaging.history.layout(averaging.every)),
+        dtype=getattr(torch, averaging.history.dtype),
+        spill=spill if averaging.history.spill else None,
+    )
 
 
 def _check_fork(node: Node, recorded: Fork, asked: Origin) -> None:

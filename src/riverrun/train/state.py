@@ -5,6 +5,8 @@ optimizer.<parameter>.<key>   moments and counts
 optimizer.schedule-free.<key> counters of Schedule-Free AdamW, float64
 track.<average>.<parameter>   fp32 averages
 rng.<device>                  torch's global generators (nothing in riverrun draws from them)
+
+The blocks of a history are parts of the checkpoint (`saved_history`).
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from riverrun.averaging import Track
+from riverrun.averaging import History, Track
 from riverrun.models import Decoder
 from riverrun.runs import checkpoint
-from riverrun.runs.checkpoint import Checkpoint
+from riverrun.runs.checkpoint import Checkpoint, Part
 from riverrun.train.optimizer import optimizer_tensors
 from riverrun.train.plan import Plan
+from riverrun.train.saved_history import history_facts, history_parts, load_history, new_history, saved_facts
 from riverrun.train.schedule_free import NAME as SCHEDULE_FREE
 from riverrun.train.schedule_free import READOUT, counter_tensors, set_counters, solve_average
 
@@ -36,34 +39,43 @@ class State:
     model: Decoder
     optimizers: list[torch.optim.Optimizer]
     tracks: dict[str, Track]
+    history: History | None = None
     step: int = 0
     skipped: int = 0
+    saved: Checkpoint | None = None
+    """The checkpoint that was saved or restored last; the next one shares the history's blocks with it."""
 
     @cached_property
     def parameters(self) -> list[Tensor]:
         """The live weights, in the order of `model.named_parameters()`."""
         return list(self.model.parameters())
 
+    @cached_property
+    def names(self) -> list[str]:
+        """Their names, in that order."""
+        return [name for name, _ in self.model.named_parameters()]
+
     @property
     def schedule_free(self) -> torch.optim.Optimizer | None:
         """The optimizer that keeps an average of its own, where the recipe names it."""
         return self.optimizers[0] if self.plan.recipe.optimizer.name == SCHEDULE_FREE else None
 
-    def update_tracks(self) -> None:
-        """Take the weights of this position into every average."""
+    def update_averages(self) -> None:
+        """Take the weights of this position into every average, and into the history."""
         for track in self.tracks.values():
             track.update(self.parameters, self.step)
+        if self.history is not None:
+            self.history.update(self.parameters, self.step)
 
     def tensors(self) -> dict[str, Tensor]:
         """Name -> tensor, for loading into: the live ones, but for what `restore` must take over from them."""
-        names = [name for name, _ in self.model.named_parameters()]
         found = {f"model.{name}": parameter.detach() for name, parameter in self.model.named_parameters()}
         for name, tensor in optimizer_tensors(self.model, self.optimizers):
             found[f"optimizer.{name}"] = tensor
         if self.schedule_free is not None:
             found |= counter_tensors(self.schedule_free)
         for track_name, track in self.tracks.items():
-            for name, average in zip(names, track.average, strict=True):
+            for name, average in zip(self.names, track.average, strict=True):
                 found[f"track.{track_name}.{name}"] = average
         found["rng.cpu"] = torch.get_rng_state()
         if self.parameters[0].is_cuda:
@@ -90,10 +102,18 @@ class State:
             "data": data,
             "fork_point": self.plan.is_fork_point(self.step),
         }
-        return checkpoint.save(folder, self.step, self.tensors(), counters)
+        parts: list[Part] = []
+        if self.history is not None:
+            counters["history"] = history_facts(self.history)
+            parts = history_parts(self.history, self.names, self.saved)
+        self.saved = checkpoint.save(folder, self.step, self.tensors(), counters, parts)
+        return self.saved
 
     def restore(self, saved: Checkpoint) -> None:
-        """Become exactly what was saved. The plan stays this one: a checkpoint holds no schedule."""
+        """Become exactly what was saved. The plan stays this one: a checkpoint holds no schedule.
+
+        A history that was saved goes on, whether the recipe asks for one or not; one that was not begins here.
+        """
         tensors = self.tensors()
         saved.load(tensors)
         if self.schedule_free is not None:
@@ -103,5 +123,11 @@ class State:
             torch.cuda.set_rng_state(tensors["rng.cuda"])
         for name, track in self.tracks.items():
             track.step = saved.manifest["tracks"][name]
+        facts = saved_facts(saved)
+        if self.history is None and facts is not None:
+            self.history = new_history(self.parameters, facts)
+        if self.history is not None:
+            load_history(self.history, self.names, saved)
         self.step = saved.step
         self.skipped = saved.manifest["skipped"]
+        self.saved = saved

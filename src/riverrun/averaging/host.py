@@ -1,0 +1,95 @@
+"""Where closed blocks lie, and how they get there without holding up the device that trains."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+
+class Host:
+    """Flat buffers of one size, in memory or spilled to a disk, and an order in which they are filled and merged.
+
+    On a CPU what is asked for is done at once. Weights on another device are copied to pinned memory on a stream of
+    their own while training goes on, and a thread moves them from there into the buffer; what follows waits its turn
+    in the same thread.
+
+    Args:
+        elements: in a buffer.
+        dtype: float32 or bfloat16.
+        spill: a folder for buffers, on a disk with room for them; None keeps them in memory. The files have no name
+            once they are open: they are gone when the process is, however it ends.
+    """
+
+    def __init__(self, elements: int, dtype: torch.dtype, spill: Path | None, device: torch.device) -> None:
+        self._elements, self._dtype, self._spill, self._device = elements, dtype, spill, device
+        self._free: list[Tensor] = []
+        self._last: Future[None] | None = None
+        if device.type == "cuda":
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="history")
+            self._stream = torch.cuda.Stream(device)
+            self._pinned = torch.empty(elements, dtype=torch.float32, pin_memory=True)
+            self._landed = torch.cuda.Event()
+
+    def take(self) -> Tensor:
+        """A buffer of undefined content: one that was given back, or a new one."""
+        return self._free.pop() if self._free else self._new()
+
+    def give_back(self, buffer: Tensor) -> None:
+        """Let a buffer be used again by what is asked for from now on."""
+        self._free.append(buffer)
+
+    def store(self, source: Tensor, target: Tensor) -> None:
+        """Copy a flat fp32 tensor into a buffer. It may be written to again at once."""
+        if self._device.type != "cuda":
+            target.copy_(source)
+            return
+        self.settle()  # the pinned memory is free again
+        training = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(training)
+        with torch.cuda.stream(self._stream):
+            self._pinned.copy_(source, non_blocking=True)
+            self._landed.record(self._stream)
+        source.record_stream(self._stream)
+        training.wait_event(self._landed)  # what overwrites the source comes after the copy
+
+        def land() -> None:
+            self._landed.synchronize()
+            target.copy_(self._pinned)
+
+        self.do(land)
+
+    def do(self, work: Callable[[], None]) -> None:
+        """Work on buffers, after everything that was asked for before."""
+        if self._device.type != "cuda":
+            work()
+            return
+        before = self._last
+
+        def in_turn() -> None:
+            if before is not None:
+                before.result()  # what went wrong before is told again by what comes after
+            work()
+
+        self._last = self._thread.submit(in_turn)
+
+    def settle(self) -> None:
+        """Wait until everything is done; raises what went wrong meanwhile."""
+        if self._last is not None:
+            self._last.result()
+
+    def _new(self) -> Tensor:
+        if self._spill is None or not self._elements:
+            return torch.empty(self._elements, dtype=self._dtype)
+        size = self._elements * self._dtype.itemsize
+        with tempfile.NamedTemporaryFile(dir=self._spill, prefix=".unfinished-history-") as file:
+            # Reserved at once: a disk that is full is told here, and not by a signal when the pages are written.
+            if sys.platform == "darwin":
+                file.truncate(size)
+            else:
+                os.posix_fallocate(file.fileno(), 0, size)
+            return torch.from_file(file.name, shared=True, size=self._elements, dtype=self._dtype)

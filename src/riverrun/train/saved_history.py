@@ -1,0 +1,111 @@
+"""A history in a checkpoint: every block is a part of its own, which later checkpoints share until it is merged.
+
+history/00000000-00000400/   the mean of the iterates 1 .. 400, under the parameters' names
+history/open/                the block that was still growing
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from riverrun.averaging import History, Mixture, combine
+from riverrun.averaging.layout import BlockLayout, Span
+from riverrun.runs.checkpoint import Checkpoint, Part
+
+OPEN = "history/open"
+
+
+def history_facts(history: History) -> dict[str, Any]:
+    """What the checkpoint's manifest says of a history."""
+    return {
+        **asdict(history.layout),
+        "dtype": str(history.dtype).removeprefix("torch."),
+        "start": history.start,
+        "spans": [list(span) for span in history.spans()],
+    }
+
+
+def history_parts(history: History, names: Sequence[str], saved: Checkpoint | None) -> list[Part]:
+    """The blocks as parts of a checkpoint; `saved` is the last one that this history was saved in or loaded from."""
+    blocks = list(history.blocks())
+    closed = [Part(_folder(span), dict(zip(names, means, strict=True)), saved) for span, means in blocks[:-1]]
+    return [*closed, Part(OPEN, dict(zip(names, blocks[-1][1], strict=True)))]
+
+
+def load_history(history: History, names: Sequence[str], saved: Checkpoint) -> None:
+    """Go on from a checkpoint; from one without a history, begin at its position."""
+    facts = saved_facts(saved)
+    if facts is None:
+        history.begin(saved.step, [(saved.step, saved.step)])
+        return
+    history.begin(facts["start"], spans_of(facts))
+    for folder, (_, means) in zip(_folders(facts), history.blocks(), strict=True):
+        _fill(saved, folder, dict(zip(names, means, strict=True)))
+
+
+def saved_facts(saved: Checkpoint) -> dict[str, Any] | None:
+    """What the manifest says of the history; None for a checkpoint without one."""
+    facts: dict[str, Any] | None = saved.manifest.get("history")
+    return facts
+
+
+def spans_of(facts: Mapping[str, Any]) -> list[Span]:
+    """The blocks, oldest first; the last one is open."""
+    return [(begin, end) for begin, end in facts["spans"]]
+
+
+def new_history(params: Sequence[Tensor], facts: Mapping[str, Any], spill: Path | None = None) -> History:
+    """An empty history with the settings of a saved one."""
+    return History(
+        params,
+        **{name: facts[name] for name in BlockLayout.__dataclass_fields__},
+        dtype=getattr(torch, facts["dtype"]),
+        spill=spill,
+    )
+
+
+def combine_saved(
+    saved: Checkpoint, mixtures: Sequence[Mixture], shapes: Mapping[str, torch.Size]
+) -> list[dict[str, Tensor]]:
+    """The averages of several mixtures over the blocks of a checkpoint, each block read once, one in memory at a time.
+
+    Args:
+        saved: a checkpoint with a history.
+        mixtures: over its blocks (`spans_of`).
+        shapes: of the parameters by name.
+    """
+    facts = saved_facts(saved)
+    assert facts is not None
+
+    def means(folder: str) -> list[Tensor]:
+        loaded = {name: torch.empty(shape) for name, shape in shapes.items()}
+        _fill(saved, folder, loaded)
+        return list(loaded.values())
+
+    sums = combine(mixtures, [partial(means, folder) for folder in _folders(facts)], list(shapes.values()))
+    return [dict(zip(shapes, tensors, strict=True)) for tensors in sums]
+
+
+def _folder(span: Span) -> str:
+    begin, end = span
+    return f"history/{begin:08d}-{end:08d}"
+
+
+def _folders(facts: Mapping[str, Any]) -> list[str]:
+    return [*(_folder(span) for span in spans_of(facts)[:-1]), OPEN]
+
+
+def _fill(saved: Checkpoint, folder: str, into: Mapping[str, Tensor]) -> None:
+    """Load a block; where the saved dtype is another, by way of a tensor that has it."""
+    stored = saved.names(folder)
+    loaded = {name: torch.empty(tensor.shape, dtype=stored[name][1]) for name, tensor in into.items()}
+    saved.load_some(loaded, folder)
+    for name, tensor in into.items():
+        tensor.copy_(loaded[name])
