@@ -114,6 +114,7 @@ def _accounting(of: str) -> Accounting:
 
 def _where(at: str, budget: str | None) -> tuple[int | Duration | Literal["latest"], Duration | None]:
     """The position to fork at, and the budget that takes its place where one is given."""
+    from riverrun.cli.positions import parse_position
     from riverrun.errors import SettingError
     from riverrun.units import Duration
 
@@ -128,14 +129,7 @@ def _where(at: str, budget: str | None) -> tuple[int | Duration | Literal["lates
             raise SettingError(f"--budget: {error}") from None
     if at == "budget":
         raise SettingError('--at: got budget, but no budget; name it, as in --budget "5000 steps"')
-    if at == "latest":
-        return "latest", None
-    if at.isdecimal():
-        return int(at), None
-    try:
-        return Duration.parse(at), None
-    except SettingError as error:
-        raise SettingError(f"--at: {error}, a bare number of steps, or latest") from None
+    return parse_position(at), None
 
 
 def _feed(data: str) -> Feed | None:

@@ -22,41 +22,20 @@ def export(
     Args:
         run: directory of the run.
         node: trunk, or the name of a branch.
-        readout: raw, ema-25, ..., or best, the one with the lowest held-out loss.
+        readout: raw, ema-25, ..., or best, the one with the lowest held-out loss; where the run keeps a history, any
+            profile, such as tail:0.2 (see average).
         at: position of a checkpoint in steps; the latest if not given.
         out: where to write; readouts/READOUT-STEP in the node's folder if not given. Must not exist.
         dtype: of the stored weights.
     """
     import sys
-    import tempfile
 
-    import torch
-    from safetensors import SafetensorError
-
-    from riverrun.errors import SettingError
-    from riverrun.models.hugging_face import save_pretrained
+    from riverrun.cli.model_directory import free_directory, write_model
     from riverrun.runs import Tree
     from riverrun.train.restore import restore_readout
 
     source = Tree.open(run).node(node)
     restored = restore_readout(source, readout, at, note=lambda text: print(text, file=sys.stderr))
-    target = out or source.path / "readouts" / f"{restored.name}-{restored.checkpoint.step:08d}"
-    if target.exists():
-        raise SettingError(f"--out {target}: exists already; name another directory or remove it")
-    try:
-        with tempfile.TemporaryDirectory() as scratch:
-            tokenizer_file = Path(scratch) / "tokenizer.json"
-            restored.tokenizer.save(tokenizer_file)
-            save_pretrained(
-                target,
-                restored.model.config,
-                restored.model.state_dict(),
-                tokenizer_file=tokenizer_file,
-                end_of_text=restored.tokenizer.end_of_text,
-                dtype=getattr(torch, dtype),
-            )
-    except (OSError, SafetensorError) as error:
-        raise SettingError(
-            f"--out {target}: cannot be written ({error}); make room, or name another directory"
-        ) from None
+    target = free_directory(out or source.path / "readouts" / f"{restored.name}-{restored.step:08d}")
+    write_model(target, restored.model, restored.tokenizer, dtype)
     print(target)

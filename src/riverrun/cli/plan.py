@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from tyro.conf import Positional, UseAppendAction
+
+if TYPE_CHECKING:
+    from riverrun.train.estimate import Estimate
+    from riverrun.train.plan import Plan
 
 
 def plan(
@@ -36,7 +40,7 @@ def plan(
     sources = open_sources(loaded.data)
     built = build_plan(loaded, sources[0][0].vocabulary)
     cost = estimate(built, engine, int(stopping_position(until, built, 0)))
-    memory, tracks = cost.memory, len(loaded.averaging.tracks)
+    memory = cost.memory
     if json:
         from dataclasses import asdict
 
@@ -46,6 +50,7 @@ def plan(
         derived = {name: getattr(cost, name) for name in ("flops", "disk", "seconds")}
         print(to_json({**asdict(cost), **derived, "memory": asdict(memory) | totals}))
         return
+    averages = f"{len(loaded.averaging.tracks)} averages" + (" and an open block" if built.history else "")
     epochs = open_stream(built, sources).epochs(built.sizes.samples(cost.step)).values()
     of_which = " of the corpus read most often" if len(epochs) > 1 else " of the corpus"
     rows = {
@@ -55,12 +60,33 @@ def plan(
         "until": f"{until}: {cost.step:,} steps, {short_count(cost.tokens)} tokens, {max(epochs):.2g} epochs{of_which}",
         "compute": f"{cost.flops:.3g} FLOPs, {short_count(cost.flops_per_token)} per token",
         "memory": f"{short_bytes(memory.state)}: weights {short_bytes(memory.weights)}, gradients "
-        f"{short_bytes(memory.gradients)}, optimizer {short_bytes(memory.optimizer)}, {tracks} averages "
+        f"{short_bytes(memory.gradients)}, optimizer {short_bytes(memory.optimizer)}, {averages} "
         f"{short_bytes(memory.tracks)}; activations come on top",
-        "disk": f"{short_bytes(cost.disk)}: {cost.checkpoints_kept} checkpoints of {short_bytes(memory.checkpoint)}",
+        **({"history": _history(built, cost)} if built.history else {}),
+        "disk": f"{short_bytes(cost.disk)}: {cost.checkpoints_kept} checkpoints of {short_bytes(memory.checkpoint)}"
+        + (
+            f", {cost.blocks_kept} blocks of {short_bytes(cost.block)} that they share"
+            if built.history
+            else ""
+        ),
         "time": f"{short_time(cost.seconds)} at {short_count(cost.tokens_per_second)} tokens/s on {engine.device}, "
         f"{engine.precision}; "
         + ("timed on a few steps" if cost.timed else "from the speed of matrix products, at 40% of it"),
     }
     for name, text in rows.items():
         print(f"{name:8s} {text}")
+
+
+def _history(plan: Plan, cost: Estimate) -> str:
+    """What a history takes, and what it resolves."""
+    from riverrun.units import short_bytes
+
+    settings, layout = plan.recipe.averaging.history, plan.history
+    assert settings is not None
+    assert layout is not None
+    where = "on the run's disk" if settings.spill else "in host memory"
+    return (
+        f"{short_bytes(cost.memory.blocks)} {where}: at most {layout.most_blocks - 1} closed blocks of "
+        f"{short_bytes(cost.block)} in {settings.dtype}; suffixes from {layout.shortest:.3g} of the run on come within "
+        f"{1 / (4 * (layout.resolution - 1)):.1%}"
+    )

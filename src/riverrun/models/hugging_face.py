@@ -24,6 +24,8 @@ from riverrun.models.decoder import Decoder
 from riverrun.publish import published_directory
 
 OLMO_TYPE = "riverrun-olmo"
+FACTS_FILE = "riverrun.json"
+"""What riverrun says of a directory that it wrote: where the weights come from."""
 
 
 def save_pretrained(
@@ -35,6 +37,7 @@ def save_pretrained(
     end_of_text: int | None = None,
     dtype: torch.dtype = torch.float32,
     shard_bytes: int = 5_000_000_000,
+    facts: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a model directory, which appears whole or not at all.
 
@@ -46,6 +49,7 @@ def save_pretrained(
         end_of_text: the id that ends a document, for transformers' generation.
         dtype: of the written tensors.
         shard_bytes: largest size of one safetensors file; more go to numbered shards with an index.
+        facts: where the weights come from, for riverrun.json beside them.
 
     Raises:
         CheckpointError: `directory` exists.
@@ -57,18 +61,32 @@ def save_pretrained(
     for name, parts in stored_parts(config).items():
         pieces = tensors[name].detach().to("cpu", dtype).split_with_sizes(list(parts.values()))
         named |= zip(parts, pieces, strict=True)
-    ending = {} if end_of_text is None else {"eos_token_id": end_of_text}
     with published_directory(directory) as aside:
-        stored_as = {"dtype": str(dtype).removeprefix("torch.")}
-        _write_json(aside / "config.json", _describe(config) | ending | stored_as)
-        _write_json(aside / "generation_config.json", ending | {"do_sample": True})
+        write_description(aside, config, tokenizer_file=tokenizer_file, end_of_text=end_of_text, dtype=dtype)
+        if facts is not None:
+            _write_json(aside / FACTS_FILE, facts)
         _write_tensors(aside, named, shard_bytes)
-        if tokenizer_file is not None:
-            shutil.copyfile(tokenizer_file, aside / "tokenizer.json")
-            _write_json(
-                aside / "tokenizer_config.json",
-                _describe_tokenizer(aside / "tokenizer.json", config, end_of_text),
-            )
+
+
+def write_description(
+    directory: Path,
+    config: DecoderConfig,
+    *,
+    tokenizer_file: str | Path | None = None,
+    end_of_text: int | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Write what a model directory has beside the tensors; the arguments are those of `save_pretrained`."""
+    ending = {} if end_of_text is None else {"eos_token_id": end_of_text}
+    stored_as = {"dtype": str(dtype).removeprefix("torch.")}
+    _write_json(directory / "config.json", _describe(config) | ending | stored_as)
+    _write_json(directory / "generation_config.json", ending | {"do_sample": True})
+    if tokenizer_file is not None:
+        shutil.copyfile(tokenizer_file, directory / "tokenizer.json")
+        _write_json(
+            directory / "tokenizer_config.json",
+            _describe_tokenizer(directory / "tokenizer.json", config, end_of_text),
+        )
 
 
 def load_pretrained(directory: str | Path) -> tuple[DecoderConfig, Decoder]:

@@ -7,6 +7,7 @@ to the checkpoint's position before it appends.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -49,8 +50,12 @@ class MetricsLog:
 
 
 def append_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Add one line to a record that is written now and then, cutting off a line that was torn before."""
+    """Add one line to a record that is written now and then, cutting off a line that was torn before.
+
+    Several processes may do so at once.
+    """
     with open(path, "a+b", buffering=0) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         content = file.read()
         file.truncate(content.rfind(b"\n") + 1)

@@ -5,6 +5,8 @@ trunk/
   metrics.jsonl      the record of the trajectory (see `metrics`)
   feeds.jsonl        corpora that joined in later (see `train.feed`)
   evaluations.jsonl  readouts asked for on top, at positions the recipe does not name
+  averages.jsonl     what averages scored that were made after the fact
+  sweeps.jsonl       what many averages of one position scored, of which one was chosen
   events.jsonl       what happened when: starts, stops, throughput
   checkpoints/00012500/
 """
@@ -163,10 +165,22 @@ class Node:
         """One record per evaluated position, by step, those asked for on top included; null is NaN again."""
         recorded = [*read_records(self.evaluations_path), *read_records(self.metrics_path)]
         evaluated = {record["step"]: record for record in recorded if "loss/raw" in record}
-        return [
-            {key: math.nan if value is None else value for key, value in evaluated[step].items()}
-            for step in sorted(evaluated)
-        ]
+        return [_with_nan(evaluated[step]) for step in sorted(evaluated)]
+
+    @property
+    def averages_path(self) -> Path:
+        """The record of averages that were made after the fact."""
+        return self.path / "averages.jsonl"
+
+    @property
+    def sweeps_path(self) -> Path:
+        """The record of sweeps over averages."""
+        return self.path / "sweeps.jsonl"
+
+    def averages(self) -> list[Record]:
+        """One record for each average made after the fact, by step; of equals the latest; null is NaN again."""
+        latest = {(record["step"], record["profile"]): record for record in read_records(self.averages_path)}
+        return [_with_nan(latest[key]) for key in sorted(latest)]
 
     def event(self, event: str, **facts: Any) -> None:
         """Note what happened, with the time."""
@@ -184,3 +198,7 @@ class Node:
             if self.checkpoint_folder.is_dir():
                 remove_unpublished(self.checkpoint_folder)
             yield
+
+
+def _with_nan(record: Record) -> Record:
+    return {key: math.nan if value is None else value for key, value in record.items()}

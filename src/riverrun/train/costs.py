@@ -185,9 +185,9 @@ def _connected(tree: Tree, note: Callable[[str], None]) -> list[Node]:
 
 
 def _readouts(nodes: Iterable[Node]) -> Iterator[Readout]:
-    """Every readout of some nodes whose loss is a number."""
+    """Every readout of some nodes whose loss is a number, averages that were made after the fact among them."""
     for node in nodes:
-        for record in node.readouts():
+        for record in (*node.readouts(), *node.averages()):
             for name in readout_names(record):
                 readout = Readout(node, record, name)
                 if not math.isnan(readout.compared):

@@ -11,7 +11,7 @@ import torch
 
 from riverrun.models import count_parameters, training_flops_per_token
 from riverrun.train.engine import Engine
-from riverrun.train.memory import Memory, memory_of
+from riverrun.train.memory import Memory, block_bytes, memory_of
 from riverrun.train.plan import Plan
 
 # A model of so many parameters is timed itself; for a larger one the processor's matrix rate stands in.
@@ -24,7 +24,8 @@ _USUAL_SHARE = 0.4
 class Estimate:
     """Costs of a plan: counts in parameters, disk in bytes, time in seconds.
 
-    `checkpoints_kept` and `seconds` are for the position `step`; all else does not depend on it.
+    `checkpoints_kept`, `blocks_kept` and `seconds` are for the position `step`; all else does not depend on it. Blocks
+    are those of a history, `block` bytes each; checkpoints share them.
     """
 
     step: int
@@ -35,6 +36,8 @@ class Estimate:
     flops_per_token: float
     memory: Memory
     checkpoints_kept: int
+    blocks_kept: int
+    block: int
     tokens_per_second: float
     timed: bool
 
@@ -45,8 +48,8 @@ class Estimate:
 
     @property
     def disk(self) -> int:
-        """All checkpoints kept at `step`."""
-        return self.memory.checkpoint * self.checkpoints_kept
+        """All checkpoints kept at `step`, with the blocks of their histories."""
+        return self.memory.checkpoint * self.checkpoints_kept + self.block * self.blocks_kept
 
     @property
     def seconds(self) -> float:
@@ -64,6 +67,7 @@ def estimate(plan: Plan, engine: Engine, step: int) -> Estimate:
         if timed
         else _USUAL_SHARE * matrix_rate(engine) / flops_per_token
     )
+    kept = _kept(plan, step)
     return Estimate(
         step=step,
         tokens=plan.tokens(step),
@@ -72,16 +76,25 @@ def estimate(plan: Plan, engine: Engine, step: int) -> Estimate:
         tokens_per_x=plan.tokens_per_x,
         flops_per_token=flops_per_token,
         memory=memory_of(plan),
-        checkpoints_kept=_fork_points(plan, step) + plan.recipe.checkpoints.keep,
+        checkpoints_kept=len(kept),
+        blocks_kept=len({span for position in kept for span in plan.history.spans(position)[:-1]})
+        if plan.history
+        else 0,
+        block=block_bytes(plan),
         tokens_per_second=rate,
         timed=timed,
     )
 
 
-def _fork_points(plan: Plan, step: int) -> int:
-    """Positions that are kept for good; several points of a fine grid may fall into one step."""
+def _kept(plan: Plan, step: int) -> set[int]:
+    """The positions whose checkpoints are there at `step`; several points of a fine grid may fall into one step."""
     points = plan.fork_points.points(plan.tokens(step))
-    return len({plan.sizes.step_reaching(-(-point // plan.decoder.context)) for point in points})
+    forks = {plan.sizes.step_reaching(-(-point // plan.decoder.context)) for point in points}
+    forks |= {position for position in plan.named_fork_points if 0 < position <= step}
+    every, keep = plan.checkpoint_every, plan.recipe.checkpoints.keep
+    last = step // every * every
+    recent = {step, *(position for position in range(last, last - keep * every, -every) if position > 0)}
+    return forks | set(sorted(forks | recent)[-keep:])
 
 
 def timed_tokens_per_second(plan: Plan, engine: Engine) -> float:

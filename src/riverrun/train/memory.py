@@ -15,17 +15,25 @@ from riverrun.train.plan import Plan
 from riverrun.units import short_bytes
 
 _FP32 = 4
+_BF16 = 2
 _TOKEN = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """Bytes. `batch` is the least a backward pass takes: the global batch's tokens, one microbatch's logits."""
+    """Bytes.
+
+    Attributes:
+        tracks: averages, and the open block of a history.
+        blocks: a history's closed blocks, at the most: on the host, or spilled to the disk.
+        batch: the least a backward pass takes: the global batch's tokens, one microbatch's logits.
+    """
 
     weights: int
     gradients: int
     optimizer: int
     tracks: int
+    blocks: int
     batch: int
 
     @property
@@ -35,7 +43,7 @@ class Memory:
 
     @property
     def checkpoint(self) -> int:
-        """Tensors of a checkpoint."""
+        """Tensors of a checkpoint, but for closed blocks, which checkpoints share."""
         return self.weights + self.optimizer + self.tracks
 
 
@@ -45,15 +53,25 @@ def memory_of(plan: Plan) -> Memory:
     weights = counts.total * _FP32
     one_moment = counts.matrices if plan.recipe.optimizer.name == "muon" else 0
     sequences = max(count for _, count in plan.sizes.stages)
+    averaging = plan.recipe.averaging
+    kept_open = 0 if averaging.history is None else 1
     logits = plan.decoder.context * plan.decoder.rows * _FP32
     return Memory(
         weights=weights,
         gradients=weights,
         optimizer=(2 * counts.total - one_moment) * _FP32,
-        tracks=len(plan.recipe.averaging.tracks) * weights,
+        tracks=(len(averaging.tracks) + kept_open) * weights,
+        blocks=0 if plan.history is None else (plan.history.most_blocks - 1) * block_bytes(plan),
         batch=sequences * (plan.decoder.context + 1) * _TOKEN
         + min(sequences, plan.recipe.batch.microbatch or sequences) * logits,
     )
+
+
+def block_bytes(plan: Plan) -> int:
+    """A closed block of a plan's history."""
+    history = plan.recipe.averaging.history
+    wide = history is None or history.dtype == "float32"
+    return count_parameters(plan.decoder).total * (_FP32 if wide else _BF16)
 
 
 def check_memory(plan: Plan, engine: Engine) -> None:
@@ -61,12 +79,22 @@ def check_memory(plan: Plan, engine: Engine) -> None:
 
     Activations are not counted, so a plan that passes may still be too large.
     """
-    memory, available = memory_of(plan), available_bytes(engine)
+    memory, available = memory_of(plan), available_bytes(engine.device)
     if memory.state > available:
         raise SettingError(
             f"model: its weights, gradients, optimizer and averages take {short_bytes(memory.state)}, and there are "
             f"{short_bytes(available)}; lower model.layers or model.width"
         )
+    history = plan.recipe.averaging.history
+    if history is not None and not history.spill:
+        host = available_bytes(None)
+        taken = memory.blocks + (memory.state if engine.device.type == "cpu" else 0)
+        if taken > host:
+            raise SettingError(
+                f"averaging.history: its blocks take {short_bytes(memory.blocks)}, and there are {short_bytes(host)} "
+                'in all; set averaging.history.spill=true, averaging.history.dtype="bfloat16", or a lower '
+                "averaging.history.resolution"
+            )
     if memory.state + memory.batch > available:
         raise SettingError(
             f"batch: its tokens and logits take {short_bytes(memory.batch)}, and there are {short_bytes(available)}; "
@@ -74,10 +102,10 @@ def check_memory(plan: Plan, engine: Engine) -> None:
         )
 
 
-def available_bytes(engine: Engine) -> int:
-    """Memory of the device, or of the machine as far as this process may use it."""
-    if engine.device.type == "cuda":
-        return torch.cuda.get_device_properties(engine.device).total_memory
+def available_bytes(device: torch.device | None = None) -> int:
+    """Memory of a device, or of the machine as far as this process may use it."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
     return physical if limit == resource.RLIM_INFINITY else min(physical, limit)

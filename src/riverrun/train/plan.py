@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
+from riverrun.averaging import BlockLayout
 from riverrun.data import BatchSizes
 from riverrun.errors import SettingError
 from riverrun.models import DecoderConfig, count_parameters
@@ -53,6 +54,12 @@ class Plan:
     @cached_property
     def _weight_decay_multiplier(self) -> Tabulated:
         return Tabulated(self.weight_decay_schedule)
+
+    @cached_property
+    def history(self) -> BlockLayout | None:
+        """The blocks of the history, where one is kept."""
+        averaging = self.recipe.averaging
+        return None if averaging.history is None else averaging.history.layout(averaging.every)
 
     def tokens(self, step: int) -> int:
         """Tokens trained on when `step` updates are done."""

@@ -52,21 +52,28 @@ def evaluate(model: Decoder, held_out: HeldOut, engine: Engine) -> float:
 
 
 def evaluate_all(state: State, windows: Windows, engine: Engine) -> Record:
-    """`loss/NAME` (nats per token) and `bpb/NAME` (bits per byte) of every readout of a position.
+    """The losses (`score`) of every readout of a position.
 
-    `select/NAME` is the loss on the windows to choose by, where the recipe keeps some. The live weights are the raw
-    ones again afterwards, bit for bit, also when an evaluation raises.
+    The live weights are the raw ones again afterwards, bit for bit, also when an evaluation raises.
     """
-    report = windows.report
-    bits_per_nat = report.target_count / (math.log(2) * report.byte_count)
-    losses: Record = {}
+    scores: Record = {}
     for name, values in state.weights():
         with nullcontext() if values is None else applied(state.parameters, values):
-            losses[f"loss/{name}"] = evaluate(state.model, report, engine)
-            if windows.select is not None:
-                losses[f"select/{name}"] = evaluate(state.model, windows.select, engine)
-    bits = {f"bpb/{name}": losses[f"loss/{name}"] * bits_per_nat for name in readout_names(losses)}
-    return losses | bits
+            scores |= score(state.model, name, windows, engine)
+    return {key: scores[key] for key in sorted(scores, key=lambda key: key.startswith("bpb/"))}
+
+
+def score(model: Decoder, name: str, windows: Windows, engine: Engine) -> Record:
+    """`loss/NAME` (nats per token) and `bpb/NAME` (bits per byte) of a model as it is.
+
+    `select/NAME` is the loss on the windows to choose by, where the recipe keeps some.
+    """
+    report = windows.report
+    loss = evaluate(model, report, engine)
+    scores: Record = {f"loss/{name}": loss}
+    if windows.select is not None:
+        scores[f"select/{name}"] = evaluate(model, windows.select, engine)
+    return scores | {f"bpb/{name}": loss * report.target_count / (math.log(2) * report.byte_count)}
 
 
 def readout_names(record: Record) -> list[str]:
