@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from riverrun.averaging import HalfLife, Track
+from riverrun.averaging import HalfLife, History, Track
 from riverrun.runs import Tree
 from riverrun.train import Quiet, load_recipe, open_session
 from riverrun.train.journal import Journal
@@ -51,6 +51,8 @@ def methods(params: list[Tensor]) -> dict[str, Callable[[], object]]:
     flat = torch.cat([p.float().reshape(-1) for p in params])
     flat_average = torch.zeros_like(flat)
     track = Track(params, HalfLife(25))
+    history = History(params)
+    history.update(params, 100_000)  # far into a run, where blocks seldom close
     averages = [torch.zeros_like(p, dtype=torch.float32) for p in params]
     model = in_a_model(params)
     averaged = AveragedModel(model, avg_fn=lambda a, p, n: KEEP * a + (1 - KEEP) * p)
@@ -64,6 +66,7 @@ def methods(params: list[Tensor]) -> dict[str, Callable[[], object]]:
     return {
         "floor (add_, one buffer)": lambda: flat_average.add_(flat, alpha=1e-3),
         "Track.update": lambda: track.update(params, track.step + 1),
+        "History.update": lambda: history.update(params, history.step + 1),
         "AveragedModel, EMA multi_avg_fn": lambda: averaged_multi.update_parameters(model),
         "AveragedModel, avg_fn per tensor": lambda: averaged.update_parameters(model),
         "a.copy_(d*a + (1-d)*p) per tensor": naive,
@@ -88,8 +91,11 @@ def measure(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, li
     return seconds
 
 
-def share_of_a_step(rounds: int, steps: int = 40) -> list[float]:
-    """For each round, the share of the quickstart's training time that its two tracks take, updated every step."""
+def share_of_a_step(rounds: int, with_history: bool, position: int = 0, steps: int = 40) -> list[float]:
+    """For each round, the share of the quickstart's training time that its averages take, updated every step.
+
+    A history closes blocks often at the beginning of a run and seldom later: `position` is where to look.
+    """
     silent = Quiet()
     recipe = load_recipe(QUICKSTART, ["readouts.first=99x", "checkpoints.first=99x", "checkpoints.every=99x"])
     with tempfile.TemporaryDirectory() as folder:
@@ -97,6 +103,9 @@ def share_of_a_step(rounds: int, steps: int = 40) -> list[float]:
         with node.locked():
             session = open_session(recipe, node, silent.note)
             state, journal = session.state, Journal(session, silent)
+            state.step = position
+            if not with_history:
+                state.history = None
             update, spent = state.update_averages, [0.0]
 
             def timed_update() -> None:
@@ -105,7 +114,7 @@ def share_of_a_step(rounds: int, steps: int = 40) -> list[float]:
                 spent[0] += time.perf_counter() - start
 
             state.update_averages = timed_update  # type: ignore[method-assign]
-            advance(session, steps, StopSignals(), journal)
+            advance(session, state.step + steps, StopSignals(), journal)
             shares = []
             for _ in range(rounds):
                 spent[0], start = 0.0, time.perf_counter()
@@ -135,8 +144,15 @@ def main() -> None:
             for name, times in seconds.items():
                 ratio = median(t / floor for t, floor in zip(times, floors, strict=True))
                 print(f"  {name:<34} {median(times) * 1e6:12,.1f} us {ratio:8.2f} x floor")
-    shares = share_of_a_step(options.rounds)
-    print(f"\nTwo tracks updated every step take {median(shares):.2%} of the quickstart's training time")
+    print("\nShare of the quickstart's training time, updated every step")
+    for name, with_history, position in (
+        ("two tracks", False, 0),
+        ("two tracks and a history, from step 0", True, 0),
+        ("two tracks and a history, from step 1,000", True, 1_000),
+        ("two tracks and a history, from step 4,000", True, 4_000),
+    ):
+        shares = share_of_a_step(options.rounds, with_history, position)
+        print(f"  {name:<42} {median(shares):.2%}")
 
 
 if __name__ == "__main__":

@@ -3,29 +3,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riverrun.averaging import FixedBeta, HalfLife, Tail, Uniform, parse_profile
-
-NESTED = st.one_of(
-    st.builds(HalfLife, st.floats(0.5, 200)),
-    st.builds(Uniform, st.integers(0, 200)),
-    st.builds(FixedBeta, st.floats(0.01, 0.9999)),
-)
-ANY = st.one_of(NESTED, st.builds(Tail, st.floats(0.001, 1)))
+from riverrun.averaging import DecayLike, FixedBeta, HalfLife, Tail, Uniform
 
 
-@given(ANY, st.integers(1, 400))
-def test_weights_are_a_probability(profile, t):
+@given(data=st.data(), t=st.integers(1, 400))
+def test_weights_are_a_probability(any_profile, data, t):
+    profile = data.draw(any_profile)
     weights = profile.weights(t)
     assert weights.shape == (t,)
     assert weights.dtype == np.float64
     assert weights.min() >= -1e-15
+    assert (np.diff(profile.cumulative(np.arange(t + 1), t)) >= -1e-15).all()
     assert weights.sum() == pytest.approx(1, abs=1e-12)
     assert float(profile.cumulative(t, t)) == pytest.approx(1, abs=1e-15)
     assert float(profile.cumulative(0, t)) == 0.0
 
 
-@given(NESTED, st.integers(1, 400), st.data())
-def test_nested_profiles_are_cut_off_in_proportion(profile, t, data):
+@given(data=st.data(), t=st.integers(1, 400))
+def test_nested_profiles_are_cut_off_in_proportion(nested_profiles, data, t):
+    profile = data.draw(nested_profiles)
+    assert profile.nested
     earlier = data.draw(st.integers(1, t))
     tau = np.arange(earlier + 1)
     kept = profile.cumulative(earlier, t)
@@ -74,7 +71,44 @@ def test_half_the_weight_is_younger_than_about_the_half_life():
 @pytest.mark.parametrize(("share", "multiplier"), [(0.8, 0.98), (0.9, 0.84), (0.95, 0.59), (0.98, 0.30)])
 def test_the_decay_that_a_half_life_average_implies(share, multiplier):
     """On a constant LR the average equals a decay by 1 - F: an update counts in every later iterate."""
+    implied = HalfLife(25).implied_decay(1000)
     assert 1 - HalfLife(25).cumulative(share * 1000, 1000) == pytest.approx(multiplier, abs=5e-3)
+    assert implied[round(share * 1000)] == pytest.approx(multiplier, abs=5e-3)
+    assert implied[0] == 1
+
+
+@given(data=st.data(), t=st.integers(1, 300), seed=st.integers(0, 99))
+def test_an_average_holds_of_each_update_what_its_implied_decay_says(any_profile, data, t, seed):
+    profile = data.draw(any_profile)
+    updates = np.random.default_rng(seed).normal(size=t)
+    implied = profile.implied_decay(t)
+    assert profile.weights(t) @ np.cumsum(updates) == pytest.approx(implied @ updates, abs=1e-10)
+    assert implied.shape == (t,)
+    assert implied[0] == 1
+    assert (np.diff(implied) <= 1e-15).all()
+    assert implied[-1] >= 0
+
+
+def test_what_some_averages_amount_to():
+    """A tail: linear to zero over its length, and equal weights on all but the last are exactly that decay."""
+    np.testing.assert_allclose(Uniform().implied_decay(4), [1, 0.75, 0.5, 0.25])
+    np.testing.assert_allclose(Tail(0.2).implied_decay(10), [1] * 9 + [0.5])
+    np.testing.assert_allclose(
+        DecayLike("linear", 0.3).implied_decay(10), [1] * 7 + [2 / 3, 1 / 3, 0], atol=1e-15
+    )
+
+
+@given(data=st.data(), t=st.integers(1, 400))
+def test_a_window_has_equal_weights_from_its_start(windows, data, t):
+    profile = data.draw(windows)
+    start = profile.window_start(t)
+    covered = np.clip(np.arange(1, t + 1) - start, 0, 1)  # of each iterate; the edge may cut one
+    np.testing.assert_allclose(profile.weights(t), covered / (t - start), atol=1e-9)
+
+
+@pytest.mark.parametrize("profile", [HalfLife(25), FixedBeta(0.9), DecayLike("linear", 0.2)])
+def test_others_have_no_window(profile):
+    assert profile.window_start(100) is None
 
 
 def test_uniform_tail_and_fixed_beta_by_hand():
@@ -96,47 +130,3 @@ def test_weights_at_updates_with_gaps_stand_for_the_iterates_between():
     profile = HalfLife(10)
     every = profile.weights(12)
     np.testing.assert_allclose(profile.weights(12, [2, 3, 8, 12]), np.add.reduceat(every, [0, 2, 3, 8]))
-
-
-@given(ANY)
-def test_specs_round_trip(profile):
-    assert parse_profile(profile.spec) == profile
-
-
-@pytest.mark.parametrize(
-    ("profile", "name", "spec"),
-    [
-        (HalfLife(25), "ema-25", "half-life:25"),
-        (HalfLife(12.5), "ema-12.5", "half-life:12.5"),
-        (Tail(0.2), "tail-0.2", "tail:0.2"),
-        (Uniform(), "uniform", "uniform"),
-        (Uniform(start=1000), "uniform-1000", "uniform:from=1000"),
-        (FixedBeta(0.999), "beta-0.999", "ema:0.999"),
-    ],
-)
-def test_names_and_specs(profile, name, spec):
-    assert profile.name == name
-    assert profile.spec == spec
-    assert parse_profile(spec) == profile
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ("halflife:25", "got 'halflife:25'; .*did you mean 'half-life:NUMBER'"),
-        ("unifrom", "did you mean 'uniform'"),
-        ("half-life", "must end in a number"),
-        ("tail:x", "must end in a number"),
-        ("half-life:0", "f: got 0.0; must be a number, more than 0"),
-        ("half-life:nan", "f: got nan"),
-        ("tail:1.5", "alpha: got 1.5; .*more than 0 and at most 1"),
-        ("ema:1", "beta: got 1.0; .*less than 1"),
-        ("uniform:1000", "'uniform:from=STEP'"),
-        ("uniform:from=-5", "start: got -5"),
-        ("uniform:from=1.5", "start: got 1.5; must be a whole number of steps"),
-        (None, "got None"),
-    ],
-)
-def test_wrong_specs_are_answered_with_the_way_out(spec, message):
-    with pytest.raises(ValueError, match=message):
-        parse_profile(spec)

@@ -36,6 +36,9 @@ class DecayLike(Profile):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_floor(self.shape, self.floor)
+        kind, _, exponent = self.shape.partition(":")
+        if exponent:  # "power:2.0" and "power:2" are one profile, of one name
+            object.__setattr__(self, "shape", f"{kind}:{short(float(exponent))}")
 
     def steps(self, t: int) -> int:
         """The length of the decay that ends at t."""

@@ -45,9 +45,9 @@ class History:
     Args:
         params: the tensors to average. Sharded parameters: the local shards; no communication is needed.
         resolution, shortest, longest, block: see `BlockLayout`.
-        dtype: of closed blocks, float32 or bfloat16; the open one, and what merges and sums, is fp32.
+        dtype: of closed blocks, float32 or bfloat16; the open one, the oldest one, and what merges and sums, is fp32.
         spill: a folder on a disk to keep closed blocks in; None keeps them in memory.
-        start: the position that it begins at, where that is not the beginning of the run.
+        start: the position that it begins at, 0 or more, where that is not the beginning of the run.
 
     Attributes:
         layout: the rule of the block edges.
@@ -74,16 +74,18 @@ class History:
         params = check_floating(params)
         if dtype not in DTYPES:
             raise ValueError(f"dtype: got {dtype}; must be torch.float32 or torch.bfloat16")
+        if start < 0:
+            raise ValueError(f"start: got {start}; must be at least 0")
         self.layout = BlockLayout(resolution=resolution, shortest=shortest, longest=longest, block=block)
         self.start = self.step = start
         self._shapes = [param.shape for param in params]
         device = params[0].device if params else torch.device("cpu")
         sizes = [param.numel() for param in params]
-        self._open = torch.zeros(sum(sizes), device=device)
+        self._open = torch.zeros(sum(sizes), dtype=torch.float32, device=device)
         self._open_views = self._views(self._open)
         self._open_start = start
         self._closed: list[Block] = []
-        self._host = Host(sum(sizes), dtype, spill, device)
+        self._host = Host(sum(sizes), spill, device)
         self.dtype = dtype
         self._lerp = Lerp()
 
@@ -101,11 +103,11 @@ class History:
             self._extend(params, step)
         else:
             edges = self.layout.edges(step)
+            self._merge(set(edges))
             for edge in (edge for edge in edges if edge >= max(self.step, self.start + 1)):
                 self._extend(params, edge)
                 self._close(edge)
             self._extend(params, step)
-            self._merge(set(edges), step)
         self.step = step
 
     def spans(self) -> list[Span]:
@@ -162,14 +164,15 @@ class History:
         means = [check_matching(tensors, self._open_views) for tensors in state["means"]]
         self.begin(state["start"], [tuple(span) for span in state["spans"]])
         for (_, targets), tensors in zip(self.blocks(), means, strict=True):
-            torch._foreach_copy_(targets, tensors)
+            for target, tensor in zip(targets, tensors, strict=True):
+                target.copy_(tensor)
 
     def begin(self, start: int, spans: Sequence[Span]) -> None:
         """Have blocks of these spans, the last one open, whose means the caller fills in (`blocks`)."""
         self._host.settle()
         for block in self._closed:
             self._host.give_back(block.mean)
-        self._closed = [Block((begin, end), self._host.take()) for begin, end in spans[:-1]]
+        self._closed = [Block(span, self._take(oldest=number == 0)) for number, span in enumerate(spans[:-1])]
         self.start = start
         self._open_start, self.step = spans[-1]
 
@@ -181,13 +184,13 @@ class History:
 
     def _close(self, edge: int) -> None:
         """End the open block at an edge, and begin the next one there."""
-        mean = self._host.take()
+        mean = self._take(oldest=not self._closed)
         self._host.store(self._open, mean)
         self._closed.append(Block((self._open_start, edge), mean))
         self._open_start = edge
 
-    def _merge(self, edges: set[int], step: int) -> None:
-        """Merge the blocks that no edge parts any more; the open one reaches up to ``step``."""
+    def _merge(self, edges: set[int]) -> None:
+        """Merge the blocks that no edge parts any more; what they free is there for those that close next."""
         merged: list[Block] = []
         for block in self._closed:
             if merged and block.span[0] not in edges:
@@ -198,7 +201,9 @@ class History:
             last = merged.pop()
             begin, edge = last.span
             self._host.settle()
-            self._open.lerp_(last.mean.to(self._open.device, torch.float32), (edge - begin) / (step - begin))
+            self._open.lerp_(
+                last.mean.to(self._open.device, torch.float32), (edge - begin) / (self.step - begin)
+            )
             self._host.give_back(last.mean)
             self._open_start = begin
         self._closed = merged
@@ -215,6 +220,10 @@ class History:
         self._host.do(join)
         self._host.give_back(newer.mean)
         return Block((begin, end), older.mean)
+
+    def _take(self, oldest: bool) -> Tensor:
+        """A buffer for a block. The oldest takes in all that follow, in shares that bfloat16 would round away."""
+        return self._host.take(torch.float32 if oldest else self.dtype)
 
     def _views(self, flat: Tensor) -> list[Tensor]:
         """A flat tensor as the parameters' shapes; the memory is the same."""

@@ -31,8 +31,8 @@ class BlockLayout:
         block: the finest spacing of edges in steps.
     """
 
-    resolution: Annotated[int, Number(minimum=2, maximum=1024, whole=True, noun="a whole number")] = 4
-    shortest: Annotated[float, Number(minimum=1e-4, maximum=1)] = 0.02
+    resolution: Annotated[int, Number(minimum=2, maximum=64, whole=True, noun="a whole number")] = 4
+    shortest: Annotated[float, Number(minimum=1e-3, maximum=1)] = 0.02
     longest: Annotated[float, Number(above=0, maximum=1)] = 1.0
     block: PositiveSteps = 1
 
@@ -85,6 +85,7 @@ class BlockLayout:
     @cached_property
     def most_blocks(self) -> int:
         """The largest number of blocks at any position, the open one included."""
-        # From here on, what holds at t holds at 2 t with blocks twice as wide: one octave shows everything.
-        octave = math.ceil(2 * self.resolution / self.shortest) * self.block
-        return max(len(self.edges(t)) + 1 for t in range(octave, 2 * octave + 2, self.block))
+        # Blocks are most right after the birth of an edge, on the finest grid then. What holds at t holds at 2 t with
+        # blocks twice as wide, so one octave of births shows everything; late ones, as one step is next to nothing.
+        births = range(int(self.resolution / self.shortest), int(2 * self.resolution / self.shortest) + 1)
+        return max(len(self.edges((birth * self.block << 20) + 1)) + 1 for birth in births)

@@ -18,6 +18,10 @@ class Lerp:
     @torch.no_grad()
     def __call__(self, averages: Sequence[Tensor], params: Sequence[Tensor], share: float) -> None:
         """Move each average, in fp32, by ``share`` of the way to its parameter."""
+        if share == 1.0:  # a copy, whatever was there before: lerp would keep a NaN
+            for average, param in zip(averages, params, strict=True):
+                average.copy_(param)
+            return
         ready = [
             (average, param)
             for average, param in zip(averages, params, strict=True)

@@ -7,6 +7,7 @@ from riverrun.averaging.profiles import FixedBeta, HalfLife, Profile, Tail, Unif
 from riverrun.averaging.tabulated import read_profile
 from riverrun.schedules.fields import unknown_name
 
+_NUMBER = r"\d+(?:\.\d+)?(?:e[+-]\d+)?"  # a positive float as Python writes it
 _BY_NUMBER = {profile.kind: profile for profile in (HalfLife, Tail, FixedBeta)}
 _FORMS = [
     *(f"{kind}:NUMBER" for kind in _BY_NUMBER),
@@ -41,15 +42,15 @@ def parse_profile(spec: str) -> Profile:
 def profile_named(name: str) -> Profile | None:
     """The profile that has this name in metrics and files, "tail-0.2"; None for one that no spec gives back."""
     for kind, written in ((HalfLife.kind, "ema"), (Tail.kind, "tail"), (FixedBeta.kind, "beta")):
-        if re.fullmatch(rf"{written}-[\d.e+-]+", name):
-            return _valid(f"{kind}:{name.removeprefix(written + '-')}", name)
+        if found := re.fullmatch(rf"{written}-({_NUMBER})", name):
+            return _valid(f"{kind}:{found[1]}", name)
     if found := re.fullmatch(r"uniform(?:-(\d+))?", name):
         return _valid(f"uniform:from={found[1]}" if found[1] else "uniform", name)
-    if found := re.fullmatch(r"decay-like-(power-[\d.]+|[a-z]+)-([\d.e-]+?)(?:-floor-([\d.e-]+))?", name):
-        shape, fraction, floor = found.groups()
-        return _valid(
-            f"decay-like:{shape.replace('-', ':')}:{fraction}" + (f":floor={floor}" if floor else ""), name
-        )
+    pattern = rf"decay-like-([a-z]+)(?:-({_NUMBER}))?-({_NUMBER})(?:-floor-({_NUMBER}))?"
+    if found := re.fullmatch(pattern, name):
+        shape, exponent, fraction, floor = found.groups()
+        shape += f":{exponent}" if exponent else ""
+        return _valid(f"decay-like:{shape}:{fraction}" + (f":floor={floor}" if floor else ""), name)
     return None
 
 
@@ -71,18 +72,18 @@ def _uniform(spec: str, value: str) -> Uniform:
 
 
 def _decay_like(spec: str, value: str) -> DecayLike:
-    value, _, floor = value.partition(":floor=")
+    value, has_floor, floor = value.partition(":floor=")
     shape, _, fraction = value.rpartition(":")  # a shape may have a colon of its own: power:2
     if not shape:
         raise ValueError(
             f"profile: got {spec!r}; must be decay-like:SHAPE:FRACTION, such as 'decay-like:sqrt:0.2'"
         )
     try:
-        return DecayLike(shape, _number(spec, fraction), _number(spec, floor) if floor else 0.0)
+        return DecayLike(shape, _number(spec, fraction), _number(spec, floor) if has_floor else 0.0)
     except ValueError as error:
         if str(error).startswith("floor: got 0;"):
             raise ValueError(
-                f"profile: got {spec!r}; this shape needs a floor, as in '{spec}:floor=0.1'"
+                f"profile: got {spec!r}; this shape needs a floor, as in 'decay-like:{value}:floor=0.1'"
             ) from None
         raise
 

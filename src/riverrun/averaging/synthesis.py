@@ -14,9 +14,11 @@ from riverrun.averaging.profiles import Floats, Profile, Uniform
 # Iterates whose weights are compared at a time, and elements that are summed at a time.
 _ITERATES = 1 << 20
 _ELEMENTS = 1 << 16
+# What float64 leaves of a sum of differences that are all zero.
+_ROUNDING = 1e-9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mixture:
     """The convex weights of blocks that come nearest to a profile: each has what the profile gives its iterates.
 
@@ -34,7 +36,7 @@ class Mixture:
     bound: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reconstruction(Sequence[Tensor]):
     """The tensors of an average, fp32, in the order and shapes of the parameters; and how far to trust it.
 
@@ -69,7 +71,7 @@ def mixture(profile: Profile, spans: Sequence[Span], at: int | None = None, snap
             before the first goes to the first, and is in the bound.
         at: the position of the profile; by default the end of the last block. Blocks beyond it have no weight, but
             for the one that it lies in.
-        snap: move the edge of the profile's window to the nearest edge of a block, so that the answer is the exact
+        snap: move both ends of the profile's window to the nearest edges of blocks, so that the answer is the exact
             average of that window.
 
     Raises:
@@ -80,7 +82,7 @@ def mixture(profile: Profile, spans: Sequence[Span], at: int | None = None, snap
     if not first < at <= last:
         raise ValueError(f"at: got {at}; must be a position from {first + 1} to {last}")
     if snap:
-        profile = _snapped(profile, spans, at)
+        profile, at = _snapped(profile, spans, at)
     edges = np.minimum([first, *(end for _, end in spans)], at)
     shares = profile.cumulative(edges, at)
     weights = np.maximum(np.diff(shares), 0.0)
@@ -88,12 +90,13 @@ def mixture(profile: Profile, spans: Sequence[Span], at: int | None = None, snap
     return Mixture(profile, at, weights / weights.sum(), _total_variation(profile, spans, at, weights))
 
 
-def _snapped(profile: Profile, spans: Sequence[Span], at: int) -> Uniform:
-    """The window whose edge is that of a block, the nearest to the profile's."""
+def _snapped(profile: Profile, spans: Sequence[Span], at: int) -> tuple[Uniform, int]:
+    """The window between edges of blocks that is nearest to the profile's, and its end."""
+    at = min((end for _, end in spans), key=lambda edge: abs(edge - at))
     start = profile.window_start(at)
     if start is None:
         raise ValueError(f"snap: got {profile.spec!r}, which has no edge; must be a tail or uniform")
-    return Uniform(min((begin for begin, _ in spans if begin < at), key=lambda edge: abs(edge - start)))
+    return Uniform(min((begin for begin, _ in spans if begin < at), key=lambda edge: abs(edge - start))), at
 
 
 def _total_variation(profile: Profile, spans: Sequence[Span], at: int, weights: Floats) -> float:
@@ -107,7 +110,7 @@ def _total_variation(profile: Profile, spans: Sequence[Span], at: int, weights: 
             wanted = np.diff(profile.cumulative(iterates, at))
             difference += float(np.abs(wanted - weight / (end - begin)).sum())
         difference += weight * max(end - max(at, begin), 0) / (end - begin)  # on iterates beyond the position
-    return min(difference / 2, 1.0)
+    return 0.0 if difference < _ROUNDING else min(difference / 2, 1.0)
 
 
 def combine(
@@ -120,7 +123,7 @@ def combine(
         means: for each block what gives its tensors; not called for one that no mixture has weight on.
         shapes: of the tensors.
     """
-    sums = [[torch.zeros(shape) for shape in shapes] for _ in mixtures]
+    sums = [[torch.zeros(shape, dtype=torch.float32) for shape in shapes] for _ in mixtures]
     for index, mean in enumerate(means):
         shares = [float(mixture.weights[index]) for mixture in mixtures]
         if any(shares):

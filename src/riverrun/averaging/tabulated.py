@@ -40,12 +40,12 @@ class Tabulated(Profile):
                 f"{self.path}: got the column {self.unit!r}; must be step or fraction, then weight"
             )
         if not self.positions or any(
-            not before < after for before, after in pairwise((0.0, *self.positions))
+            not before < after < math.inf for before, after in pairwise((0.0, *self.positions))
         ):
             raise ValueError(f"{self.path}: the column {self.unit} must increase from above 0")
         if self.unit == "fraction" and self.positions[-1] > 1:
             raise ValueError(f"{self.path}: got the fraction {self.positions[-1]:g}; must be at most 1")
-        if any(not 0 <= weight < math.inf for weight in self.shares) or not sum(self.shares) > 0:
+        if not all(weight >= 0 for weight in self.shares) or not 0 < sum(self.shares) < math.inf:
             raise ValueError(f"{self.path}: weights must be numbers, none below 0 and not all 0")
 
     def cumulative(self, tau: ArrayLike, t: int) -> Floats:
@@ -77,9 +77,9 @@ def read_profile(path: str) -> Tabulated:
         ValueError: the file cannot be read, or a line is no pair of numbers.
     """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8-sig") as file:
             header, *rows = [row for row in csv.reader(file) if row]
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"profile: {path} cannot be read ({error})") from None
     except ValueError:
         raise ValueError(f"profile: {path} is empty; must begin with the line step,weight") from None
