@@ -186,6 +186,49 @@ def run(trained, here):
     return here / "run"
 
 
+@pytest.fixture(scope="session")
+def trained_with_history(tmp_path_factory):
+    """The tiny recipe with a history, at step 60, and a branch `end` that decays from step 34 to 54; not to be changed.
+
+    `iterates.pt` beside it has the weights after each update, {node: [steps, elements]}, from a run without a history.
+    """
+    from riverrun.cli import main
+    from riverrun.train.state import State
+
+    folder = tmp_path_factory.mktemp("history")
+    (folder / "tiny.toml").write_text(TINY)
+    before = torch.get_num_threads()
+
+    def grow(run, *settings):
+        train = ["train", str(folder / "tiny.toml"), "--run", str(run), "--until", "60 steps", "--quiet"]
+        assert main([*train, *settings]) == 0
+        decay = ["--at", "34", "--length", "20 steps", "--name", "end", "--quiet"]
+        assert main(["branch", str(run), *decay]) == 0
+
+    grow(folder / "run", "--set", "averaging.history.resolution=4")
+    weights = []
+    update = State.update_averages
+
+    def record(state):
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in state.parameters]))
+        update(state)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(State, "update_averages", record)
+        grow(folder / "recorded")
+    trunk, branch = torch.stack(weights[:60]), torch.stack(weights[60:])
+    torch.save({"trunk": trunk, "end": torch.cat([trunk[:34], branch])}, folder / "iterates.pt")
+    torch.set_num_threads(before)
+    return folder / "run"
+
+
+@pytest.fixture
+def run_with_history(trained_with_history, here):
+    """A copy of that run to do anything with, as the folder `run` of the working directory."""
+    shutil.copytree(trained_with_history, here / "run")
+    return here / "run"
+
+
 @pytest.fixture
 def texts(here):
     """A function that writes a folder of small text files: made-up words, other ones for another seed."""

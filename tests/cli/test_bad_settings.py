@@ -62,6 +62,34 @@ SETTINGS = {
         "averaging.tracks=['halflife:9']",
         r"^averaging.*'halflife:9'.*did you mean 'half-life",
     ),
+    "an unknown key of the history": (
+        "averaging.history.resolutoin=4",
+        r"^averaging\.history\.resolutoin: is no setting.*did you mean 'resolution'\?",
+    ),
+    "a resolution of one": (
+        "averaging.history.resolution=1",
+        r"^averaging\.history\.resolution: got 1; must be .*2.* Set resolution in \[averaging\.history\]",
+    ),
+    "a resolution past all use": (
+        "averaging.history.resolution=9999",
+        r"^averaging\.history\.resolution: got 9999;",
+    ),
+    "text for a resolution": (
+        "averaging.history.resolution=high",
+        r"^averaging\.history\.resolution: got 'high'",
+    ),
+    "a suffix of nothing": ("averaging.history.shortest=0", r"^averaging\.history\.shortest: got 0"),
+    "a suffix of more than all": ("averaging.history.longest=2", r"^averaging\.history\.longest: got 2"),
+    "the shortest above the longest": (
+        "averaging.history={shortest = 0.5, longest = 0.1}",
+        r"^averaging\.history\.shortest: got 0\.5; must be at most longest, 0\.1",
+    ),
+    "an unknown dtype": (
+        "averaging.history.dtype=float16",
+        r"^averaging\.history\.dtype: got 'float16'; .*'bfloat16'",
+    ),
+    "a place for a switch": ("averaging.history.spill=disk", r"^averaging\.history\.spill: got 'disk'"),
+    "a number for a history": ("averaging.history=4", r"^averaging\.history: got 4"),
     "an unknown device": ("engine.device=tpu", r"^engine\.device: got 'tpu'; .*'cpu'"),
     "an unknown precision": ("engine.precision=fp8", r"^engine\.precision: got 'fp8'; .*'bf16'"),
     "heads that do not divide": ("model.heads=3", r"^model\.heads: got 3; .*width is 16\. Set"),
@@ -130,6 +158,20 @@ def test_what_no_machine_can_hold_is_refused_before_a_run_begins(
     arguments = ("train", "tiny.toml", "--run", "run", "--until", "1 step", "--set", override)
     ended = with_little_memory(12 * 2**30, *arguments)
     assert re.search(complaint, ended.complaint)
+    assert files_below(here / "run").keys() <= {"trunk/.lock"}
+
+
+def test_a_history_that_no_machine_can_hold_is_refused_with_ways_out(with_little_memory, here, files_below):
+    wide = ("--set", "model.width=1024", "--set", "averaging.history.resolution=64")
+    arguments = ("train", "tiny.toml", "--run", "run", "--until", "1 step", *wide)
+    complaint = with_little_memory(12 * 2**30, *arguments).complaint
+    found = re.match(
+        r"averaging\.history: its blocks take [\d.]+ GiB, and there are 12\.0 GiB in all; set "
+        r'averaging\.history\.spill=true, averaging\.history\.dtype="bfloat16", or a lower '
+        r"averaging\.history\.resolution$",
+        complaint,
+    )
+    assert found, complaint
     assert files_below(here / "run").keys() <= {"trunk/.lock"}
 
 

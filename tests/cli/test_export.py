@@ -94,3 +94,44 @@ def test_a_full_disk_leaves_nothing_half_written(with_small_files, run, here):
     assert "exported" in ended.complaint
     assert "File too large" in ended.complaint
     assert sorted(item.name for item in here.iterdir()) == ["run", "tiny.toml"]
+
+
+def written(directory):
+    return load_pretrained(directory)[1].state_dict()
+
+
+def same_bits(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("readout", ["tail-0.2", "tail:0.2", "decay-like:cosine:0.2", "uniform-25"])
+def test_with_a_history_any_average_is_a_readout_at_any_position(readout, riverrun, run_with_history, here):
+    name = readout.replace(":", "-")
+    spec = {"tail-0.2": "tail:0.2", "uniform-25": "uniform:from=25"}.get(readout, readout)
+    for number, (options, where) in enumerate(
+        {
+            (): f"trunk/readouts/{name}-00000060",
+            ("--at", 50): f"trunk/readouts/{name}-00000050",
+            ("--node", "end"): f"branches/end/readouts/{name}-00000054",
+        }.items()
+    ):
+        assert riverrun("export", "run", "--readout", readout, *options).out == f"run/{where}\n"
+        averaged = ("--profile", spec, *options, "--out", f"averaged-{number}")
+        assert riverrun("average", "run", *averaged).code == 0
+        assert same_bits(written(run_with_history / where), written(f"averaged-{number}"))
+
+
+def test_with_a_history_a_track_is_a_readout_between_checkpoints_too(riverrun, run_with_history):
+    riverrun("average", "run", "--profile", "half-life:6.25", "--at", 45, "--out", "averaged")
+    ended = riverrun("export", "run", "--readout", "ema-6.25", "--at", 45)
+    assert ended.out == "run/trunk/readouts/ema-6.25-00000045\n"
+    assert same_bits(written("averaged"), written(run_with_history / "trunk/readouts/ema-6.25-00000045"))
+    assert "no checkpoint at step 45" in riverrun("export", "run", "--readout", "raw", "--at", 45).complaint
+
+
+def test_without_a_history_the_positions_of_a_track_are_named(riverrun, run, files_below):
+    before = files_below(run)
+    for readout in ("ema-25", "tail:0.2"):
+        complaint = riverrun("export", "run", "--readout", readout, "--at", 33).complaint
+        assert "there are raw, ema-25, ema-6.25 at steps 10, 15, 23, 34, 39, 40, and no history" in complaint
+    assert files_below(run) == before

@@ -40,6 +40,18 @@ def test_a_branch_writes_with_its_own_weights(riverrun, run):
     assert riverrun(*WRITE, "--node", "trunk").out == riverrun(*WRITE).out
 
 
+def test_with_a_history_it_writes_with_any_average(riverrun, run_with_history):
+    tail = (*WRITE, "--readout", "tail:0.5")
+    ended = riverrun(*tail)
+    assert (ended.code, ended.err) == (0, "")
+    assert ended.out == riverrun(*WRITE, "--readout", "tail-0.5").out
+    assert ended.out != riverrun(*WRITE, "--readout", "raw").out
+    assert riverrun(*tail, "--at", 45).out != ended.out
+    assert riverrun(*tail, "--node", "end").out != ended.out
+    complaint = riverrun(*WRITE, "--readout", "ema:0.01", "--at", 41).complaint
+    assert "ema:0.01 at step 41 would have 50% of its weight on other iterates" in complaint
+
+
 def test_the_prompt_comes_first_and_matters(riverrun, run):
     prompt = "Fellow citizens — 日本 "
     written = riverrun(*WRITE, "--prompt", prompt).out
@@ -56,6 +68,10 @@ def test_at_temperature_zero_the_seed_does_not_matter(riverrun, run):
 
 WRONG = {
     "an unknown readout": (("--readout", "ema-30"), r"no readout 'ema-30'; there are raw, ema-25, ema-6.25"),
+    "an average without a history": (
+        ("--readout", "tail:0.2"),
+        r"no readout 'tail-0.2'; there are raw, ema-25",
+    ),
     "no such position": (("--at", 11), r"run/trunk: has no checkpoint at step 11; there are: 10, 15"),
     "a negative position": (("--at", -1), r"run/trunk: has no checkpoint at step -1; there are: 10"),
     "no such node": (("--node", "trank"), r"run: has no node 'trank'; did you mean 'trunk'?"),

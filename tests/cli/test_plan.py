@@ -59,3 +59,53 @@ def test_as_json_there_is_nothing_else_on_standard_output(riverrun):
 
 def test_the_shipped_recipe_is_found_by_name(riverrun):
     assert riverrun("plan", "quickstart", "--until", "1 step").code == 0
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_with_a_history_its_numbers_are_those_of_the_run_too(dtype, riverrun, here):
+    history = ("--set", "averaging.history.resolution=3", "--set", f"averaging.history.dtype={dtype}")
+    settings = (*WIDE, *history, "--set", "checkpoints.keep=2")
+    found = json.loads(riverrun("plan", "tiny.toml", "--until", "40 steps", "--json", *settings).out)
+    ended = riverrun("train", "tiny.toml", "--run", "run", "--until", "40 steps", "--quiet", *settings)
+    assert ended.code == 0
+    kept = Tree.open(here / "run").trunk.checkpoints()
+    files = {file.stat().st_ino for saved in kept for file in saved.path.glob("history/*-*/*")}
+    latest_go = len({file.stat().st_ino for saved in kept[-2:] for file in saved.path.glob("history/*-*/*")})
+    assert 0 <= found["blocks_kept"] - len(files) <= latest_go
+    for saved in kept:
+        oldest, *closed = sorted(saved.path.glob("history/*-*/*"))
+        assert found["memory"]["weights"] == pytest.approx(oldest.stat().st_size, rel=0.03)  # always in fp32
+        for file in closed:
+            assert found["block"] == pytest.approx(file.stat().st_size, rel=0.03)
+        assert found["memory"]["blocks"] >= found["memory"]["weights"] + len(closed) * found["block"]
+        own = [*saved.path.iterdir(), *(saved.path / "history/open").iterdir()]
+        on_disk = sum(file.stat().st_size for file in own if file.is_file())
+        assert found["memory"]["checkpoint"] == pytest.approx(on_disk, rel=0.03)
+    assert found["memory"]["tracks"] == 3 * found["memory"]["weights"]  # two averages and the open block
+    assert found["disk"] == (
+        found["memory"]["checkpoint"] * found["checkpoints_kept"] + found["block"] * found["blocks_kept"]
+    )
+
+
+def test_with_a_history_it_says_what_that_takes(riverrun):
+    asked = ("plan", "tiny.toml", "--until", "40 steps", "--set", "averaging.history.resolution=3")
+    rows = dict(line.split(maxsplit=1) for line in riverrun(*asked).out.splitlines())
+    found = json.loads(riverrun(*asked, "--json").out)
+    closed = found["memory"]["blocks"] // found["block"]  # in fp32 all are of one size
+    assert f"in host memory: at most {closed} closed blocks of " in rows["history"]
+    assert rows["history"].endswith("in float32; suffixes from 0.02 of the run on come within 12.5%")
+    assert "2 averages and an open block" in rows["memory"]
+    assert f", {found['blocks_kept']} blocks of " in rows["disk"]
+    spilled = riverrun(
+        *asked, "--set", "averaging.history.spill=true", "--set", "averaging.history.dtype=bfloat16"
+    )
+    assert "on the run's disk: " in spilled.out
+    assert "in bfloat16; " in spilled.out
+
+
+def test_a_history_takes_the_same_memory_however_long_the_run(riverrun):
+    def memory(until):
+        asked = ("plan", "tiny.toml", "--until", until, "--json", "--set", "averaging.history.resolution=4")
+        return json.loads(riverrun(*asked).out)["memory"]
+
+    assert memory("10 steps") == memory("1000000 steps")

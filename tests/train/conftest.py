@@ -18,7 +18,7 @@ TINY = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_recipe():
     """A function of overrides ("optimizer.name=muon", ...) that gives a recipe of a few thousand parameters."""
 

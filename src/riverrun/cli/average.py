@@ -89,34 +89,41 @@ def _write(
     node: Node, profiles: list[Profile], asked: dict[str, Any], out: Path | None, dtype: Dtype, json: bool
 ) -> None:
     from riverrun.cli.model_directory import free_directory, write_model
+    from riverrun.errors import SettingError
     from riverrun.runs.metrics import to_json
     from riverrun.train.average_losses import facts_of, note_average, score_averages
 
-    if out is not None:
-        free_directory(out)
+    targets: dict[tuple[Profile, int], Path] = {}
+
+    def expect(owner: Node, profile: Profile, step: int) -> None:
+        target = free_directory(out or owner.path / "readouts" / f"{profile.name}-{step:08d}")
+        if target in targets.values():
+            raise SettingError(f"--profile: two of them are {profile.spec} at step {step:,}; name one")
+        targets[profile, step] = target
+
     written = []
-    for scored in score_averages(node, profiles, **asked):
-        target = out or node.path / "readouts" / f"{scored.name}-{scored.average.step:08d}"
-        facts = facts_of(node, scored)
-        write_model(free_directory(target), scored.model, scored.tokenizer, dtype, facts)
-        note_average(node, scored)
+    for scored in score_averages(node, profiles, **asked, expect=expect):
+        target = targets[scored.average.profile, scored.average.step]
+        facts = facts_of(scored)
+        write_model(target, scored.model, scored.tokenizer, dtype, facts)
+        note_average(scored)
         written.append(facts | {"directory": str(target)})
         if not json:
-            _print(node, scored, target)
+            _print(scored, target)
     if json:
         print(to_json({"averages": written}))
 
 
-def _print(node: Node, scored: Scored, target: Path) -> None:
+def _print(scored: Scored, target: Path) -> None:
     made, name = scored.average, scored.name
     others = [
         f"{key.removeprefix('loss/')} {loss:.4f}"
-        for key, loss in _recorded(node, made.step).items()
+        for key, loss in _recorded(made.node, made.step).items()
         if key.startswith("loss/") and key not in ("loss/train", f"loss/{name}")
     ]
     exactly = f"{made.bound:.1%} of the weight lies on other iterates" if made.bound else "exactly"
     rows = {
-        "average": f"{name} of {node.id} at step {made.step:,}: {made.profile.spec}, {exactly}",
+        "average": f"{name} of {made.node.id} at step {made.step:,}: {made.profile.spec}, {exactly}",
         "from": f"the {made.source} in {made.checkpoint.path}",
         "loss": f"{scored.loss:.4f} nats per token, {scored.scores[f'bpb/{name}']:.3f} bits per byte"
         + (f"; {', '.join(others)}" if others else ""),
@@ -142,14 +149,14 @@ def _sweep(node: Node, asked: dict[str, Any], json: bool) -> None:
         raise CheckpointError(
             f"{node.path}: no usual profile can be made at {asked['at']}; name a later --at, or a larger --max-bound"
         )
-    note_sweep(node, swept)
+    note_sweep(swept)
     best = min(swept, key=lambda scored: scored.compared)
     apart = f"select/{best.name}" in best.scores
     if json:
-        averages = [facts_of(node, scored) for scored in swept]
+        averages = [facts_of(scored) for scored in swept]
         print(to_json({"best": best.name, "chosen_by": "select" if apart else "loss", "averages": averages}))
         return
-    _print_sweep(node, swept, best)
+    _print_sweep(swept, best)
     chosen = (
         "It was selected, on windows kept apart: its loss here is fair."
         if apart
@@ -162,14 +169,14 @@ def _sweep(node: Node, asked: dict[str, Any], json: bool) -> None:
         print(f"Left out, for the blocks there are too wide: {', '.join(left_out)}.")
 
 
-def _print_sweep(node: Node, swept: list[Scored], best: Scored) -> None:
+def _print_sweep(swept: list[Scored], best: Scored) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     from riverrun.cli.summary import print_whole
 
-    step = best.average.step
+    node, step = best.average.node, best.average.step
     raw = _recorded(node, step).get("loss/raw")
     beside = "" if raw is None else f" (raw {raw:.4f})"
     print(f"Averages of {node.id} at step {step:,}: held-out loss in nats per token{beside}\n")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import Positional
 
 if TYPE_CHECKING:
-    from riverrun.train.costs import Found
+    from riverrun.train.costs import Found, Readout
     from riverrun.units import Duration
 
 
@@ -25,8 +25,8 @@ def best(run: Positional[Path], *, budget: str | None = None, json: bool = False
     import sys
 
     from riverrun.cli.commands import reproduction
-    from riverrun.errors import CheckpointError, SettingError
-    from riverrun.runs import Tree, find_checkpoint
+    from riverrun.errors import SettingError
+    from riverrun.runs import Tree
     from riverrun.train.costs import best_within
     from riverrun.units import Duration
 
@@ -37,12 +37,11 @@ def best(run: Positional[Path], *, budget: str | None = None, json: bool = False
     tree = Tree.open(run)
     found = best_within(tree, within, note=lambda text: print(text, file=sys.stderr))
     readout = found.readout
-    try:
-        weights = find_checkpoint(readout.node, readout.step).path
-    except CheckpointError:
-        weights = None
+    weights = _weights(readout)
     again = Path(os.path.relpath(_unused(f"{run.resolve()}-again")))
-    commands = reproduction(tree, readout.node, readout.step, readout.name, again)
+    commands = (
+        None if readout.node.merged else reproduction(tree, readout.node, readout.step, readout.name, again)
+    )
     lines = None if commands is None else [shlex.join(command) for command in commands]
     if json:
         from riverrun.runs.metrics import to_json
@@ -51,12 +50,29 @@ def best(run: Positional[Path], *, budget: str | None = None, json: bool = False
         return
     for name, text in _rows(run, found, within, weights).items():
         print(f"{name:9s} {text}")
+    if readout.node.merged:
+        print("\nIt is a merge: its riverrun.json says of what, and by which weights.")
+        return
     if lines is None:
         print("\nNo commands alone make it again: a branch on the way was fed before its first step.")
         return
     print("\nFrom nothing, in a new run:")
     for line in lines:
         print(f"  {line}")
+
+
+def _weights(readout: Readout) -> Path | None:
+    """Where its weights lie: a checkpoint, a merge's model, or the directory that `riverrun average` wrote."""
+    from riverrun.errors import CheckpointError
+    from riverrun.runs import find_checkpoint
+
+    if readout.node.merged:
+        return readout.node.model_path
+    try:
+        return find_checkpoint(readout.node, readout.step).path
+    except CheckpointError:
+        written = readout.node.path / "readouts" / f"{readout.name}-{readout.step:08d}"
+        return written if written.is_dir() else None
 
 
 def _unused(path: str) -> Path:

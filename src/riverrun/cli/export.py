@@ -37,5 +37,6 @@ def export(
     source = Tree.open(run).node(node)
     restored = restore_readout(source, readout, at, note=lambda text: print(text, file=sys.stderr))
     target = free_directory(out or source.path / "readouts" / f"{restored.name}-{restored.step:08d}")
-    write_model(target, restored.model, restored.tokenizer, dtype)
+    facts = {"made": "export", "node": source.id, "readout": restored.name, "step": restored.step}
+    write_model(target, restored.model, restored.tokenizer, dtype, facts)
     print(target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from tyro.conf import Positional
 if TYPE_CHECKING:
     from rich.tree import Tree as Drawing
 
-    from riverrun.runs import Node
+    from riverrun.runs import Node, Tree
     from riverrun.train.plan import Plan
 
 _CHECKPOINTS_SHOWN = 8
@@ -30,13 +31,18 @@ def tree(run: Positional[Path], *, json: bool = False) -> None:
     from riverrun.train.costs import legible
     from riverrun.units import short_count
 
-    found = legible(Tree.open(run).nodes(), note=lambda text: print(text, file=sys.stderr))
-    nodes = [_facts(node) for node in found]
+    opened = Tree.open(run)
+
+    def note(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    nodes = [_facts(node) for node in legible(opened.nodes(), note)]
+    merges = [_merge_facts(opened, node) for node in legible(opened.merges(), note)]
     total = sum(facts["own_tokens"] for facts in nodes)
     if json:
         from riverrun.runs.metrics import to_json
 
-        print(to_json({"run": str(run), "nodes": nodes, "tokens": total}))
+        print(to_json({"run": str(run), "nodes": nodes, "merges": merges, "tokens": total}))
         return
     from rich.console import Console
     from rich.text import Text
@@ -47,12 +53,15 @@ def tree(run: Positional[Path], *, json: bool = False) -> None:
     for facts in nodes:
         if facts["fork"] is None or facts["fork"]["node"] not in present:
             _draw(drawing, facts, nodes)
+    for facts in merges:
+        _draw_merge(drawing, facts)
     console = Console(highlight=False)
     if not console.is_terminal:  # whoever reads lines gets them whole
         console.width = _WIDE
     console.print(drawing)
     console.print(
         f"{short_count(total)} tokens trained in all, in {len(nodes)} node{'s' * (len(nodes) != 1)}"
+        + (f", and {len(merges)} merge{'s' * (len(merges) != 1)}" if merges else "")
     )
 
 
@@ -60,11 +69,10 @@ def _facts(node: Node) -> dict[str, Any]:
     from dataclasses import asdict
 
     from riverrun.cli.schedules import described
-    from riverrun.train.costs import best_readout_of, reached, recorded_plan
+    from riverrun.train.costs import reached, recorded_plan
 
     plan, step = recorded_plan(node), reached(node)
     fork = None if node.parent is None else asdict(node.parent)
-    best = best_readout_of(node)
     return {
         "id": node.id,
         "parent": fork["node"] if fork else None,
@@ -75,17 +83,50 @@ def _facts(node: Node) -> dict[str, Any]:
         "step": step,
         "own_tokens": plan.tokens(step) - (plan.tokens(fork["step"]) if fork else 0),
         "path_tokens": plan.tokens(step),
-        "best": best
-        and {
+        "best": _best(node, plan),
+        "checkpoints": [checkpoint.step for checkpoint in node.checkpoints()],
+        "feeds": _feeds(node, plan),
+    }
+
+
+def _merge_facts(tree: Tree, node: Node) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from riverrun.errors import RiverrunError
+    from riverrun.train.costs import path, recorded_plan
+
+    step = node.merged[-1].step
+    try:
+        tokens = sum(stretch.tokens for stretch in path(tree, node, step))
+    except RiverrunError:  # a parent is gone
+        tokens = None
+    return {
+        "id": node.id,
+        "parents": [asdict(parent) for parent in node.merged],
+        "profile": node.facts["profile"],
+        "readout": node.facts["readout"],
+        "step": step,
+        "path_tokens": tokens,
+        "best": _best(node, recorded_plan(node)),
+        "model": str(node.model_path),
+    }
+
+
+def _best(node: Node, plan: Plan) -> dict[str, Any] | None:
+    from riverrun.train.costs import best_readout_of
+
+    best = best_readout_of(node)
+    return (
+        None
+        if best is None
+        else {
             "readout": best.name,
             "loss": best.loss,
             "bpb": best.bits_per_byte,
             "step": best.step,
             "tokens": plan.tokens(best.step),
-        },
-        "checkpoints": [checkpoint.step for checkpoint in node.checkpoints()],
-        "feeds": _feeds(node, plan),
-    }
+        }
+    )
 
 
 def _feeds(node: Node, plan: Plan) -> list[dict[str, Any]]:
@@ -121,6 +162,22 @@ def _draw(under: Drawing, facts: dict[str, Any], nodes: list[dict[str, Any]]) ->
     branches = [other for other in nodes if other["fork"] and other["fork"]["node"] == facts["id"]]
     for branch in sorted(branches, key=lambda other: (other["fork"]["step"], other["id"])):
         _draw(drawn, branch, nodes)
+
+
+def _draw_merge(under: Drawing, facts: dict[str, Any]) -> None:
+    """A merge: of what, by which weights, what it scored, where it lies."""
+    from rich.text import Text
+
+    from riverrun.units import short_count
+
+    tokens = facts["path_tokens"]
+    cost = "a parent is gone" if tokens is None else f"{short_count(tokens)} tokens on the ways to it"
+    drawn = under.add(Text(f"{facts['id']}  merge of {len(facts['parents'])}, {facts['profile']}; {cost}"))
+    parents = (f"{parent['weight']:.3g} {parent['path']}" for parent in facts["parents"])
+    drawn.add(Text(", ".join(parents)))
+    best = facts["best"]
+    scored = f"loss {best['loss']:.4f}, {best['bpb']:.3f} bits per byte" if best else "not scored"
+    drawn.add(Text(f"{scored}: {os.path.relpath(facts['model'])}"))
 
 
 def _cost(facts: dict[str, Any]) -> str:

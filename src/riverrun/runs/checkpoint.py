@@ -80,11 +80,16 @@ class Checkpoint:
             file = self.path / name
             if not file.is_file():
                 raise CheckpointError(f"{self.path}: {name} is missing")
-            if file.stat().st_size != expected["bytes"]:
+            try:
+                size = file.stat().st_size
+                found = _hash_of_file(file) if size == expected["bytes"] else None
+            except OSError as error:  # a bad disk, or whoever trains here let it go at this moment
+                raise CheckpointError(f"{self.path}: {name} cannot be read ({error.strerror})") from error
+            if found is None:
                 raise CheckpointError(
-                    f"{self.path}: {name} has {file.stat().st_size} bytes, {expected['bytes']} were written"
+                    f"{self.path}: {name} has {size} bytes, {expected['bytes']} were written"
                 )
-            if _hash_of_file(file) != expected["sha256"]:
+            if found != expected["sha256"]:
                 raise CheckpointError(f"{self.path}: {name} does not match its sha256")
 
     def names(self, part: str = "") -> dict[str, tuple[torch.Size, torch.dtype]]:

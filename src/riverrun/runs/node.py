@@ -43,6 +43,16 @@ class Fork:
 
 
 @dataclass(frozen=True)
+class Merged:
+    """One of the models that a merge was made of: of which node, at which position, its weight, where it lay."""
+
+    node: str
+    step: int
+    weight: float
+    path: str
+
+
+@dataclass(frozen=True)
 class Node:
     """The folder of one run."""
 
@@ -102,9 +112,19 @@ class Node:
 
     @property
     def parent(self) -> Fork | None:
-        """Where a branch forked off; None for a trunk."""
+        """Where a branch forked off; None for a trunk, and for a merge, which has several parents."""
         recorded = self.facts["parent"]
         return None if recorded is None else Fork(**recorded)
+
+    @property
+    def merged(self) -> tuple[Merged, ...]:
+        """What a merge was made of, oldest first; nothing for a trunk or a branch."""
+        return tuple(Merged(**recorded) for recorded in self.facts.get("merged", ()))
+
+    @property
+    def model_path(self) -> Path:
+        """Where a merge's model lies."""
+        return self.path / self.facts["model"]  # an absolute path stays itself
 
     @property
     def feeds_path(self) -> Path:

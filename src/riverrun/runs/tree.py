@@ -13,7 +13,7 @@ from riverrun.runs.node import TRUNK, Node
 
 @dataclass(frozen=True)
 class Tree:
-    """The folder `runs/NAME`: `trunk/` and `branches/*/`."""
+    """The folder `runs/NAME`: `trunk/`, `branches/*/`, and `merges/*/`."""
 
     path: Path
 
@@ -37,9 +37,13 @@ class Tree:
         """The branch of that name, whether it exists or not."""
         return Node(self.path / "branches" / name)
 
+    def merge(self, name: str) -> Node:
+        """The merge of that name, whether it exists or not."""
+        return Node(self.path / "merges" / name)
+
     def node(self, name: str) -> Node:
-        """The node of that name; `RunError` when there is none."""
-        nodes = {node.id: node for node in self.nodes()}
+        """The node of that name, a merge too; `RunError` when there is none."""
+        nodes = {node.id: node for node in (*self.nodes(), *self.merges())}
         if name not in nodes:
             raise RunError(f"{self.path}: has no node {name!r}{nearest(name, nodes)}")
         return nodes[name]
@@ -48,6 +52,16 @@ class Tree:
         """The trunk, then the branches by name."""
         branches = sorted((self.path / "branches").glob("*/node.json"))
         return [self.trunk, *(Node(file.parent) for file in branches)]
+
+    def merges(self) -> list[Node]:
+        """The merges by name: models made of several nodes', which nothing is trained from."""
+        return [Node(file.parent) for file in sorted((self.path / "merges").glob("*/node.json"))]
+
+    def lineages(self, node: Node, step: int) -> list[tuple[list[Node], int]]:
+        """Each way to a position of a node, and where it ends: one, or for a merge one for each of its parents."""
+        if not node.merged:
+            return [(self.lineage(node), step)]
+        return [(self.lineage(self.node(parent.node)), parent.step) for parent in node.merged]
 
     def lineage(self, node: Node) -> list[Node]:
         """The nodes on the way to this one: the trunk first, itself last."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -40,9 +41,9 @@ class Scored:
 
     @property
     def compared(self) -> float:
-        """The loss to choose by: on the windows that are kept for it, where there are some."""
+        """The loss to choose by: on the windows that are kept for it, where there are some; none beats a NaN."""
         loss: float = self.scores.get(f"select/{self.name}", self.loss)
-        return loss
+        return math.inf if math.isnan(loss) else loss
 
 
 def score_averages(
@@ -53,6 +54,7 @@ def score_averages(
     snap: bool = False,
     largest_bound: float = LARGEST_BOUND,
     leave_out: bool = False,
+    expect: Callable[[Node, Profile, int], object] = lambda node, profile, step: None,
     note: Callable[[str], None] = print,
 ) -> Iterator[Scored]:
     """Make averages of a position and score each; arguments and errors are those of `averages`."""
@@ -70,6 +72,7 @@ def score_averages(
         snap=snap,
         largest_bound=largest_bound,
         leave_out=leave_out,
+        expect=expect,
         note=note,
     )
     for average in made:
@@ -79,12 +82,12 @@ def score_averages(
         yield Scored(average, model, corpus.tokenizer, position | scores)
 
 
-def note_average(node: Node, scored: Scored) -> None:
-    """Keep what an average scored in the node's record."""
-    append_record(node.averages_path, scored.scores | _facts(scored.average))
+def note_average(scored: Scored) -> None:
+    """Keep what an average scored in the record of its node."""
+    append_record(scored.average.node.averages_path, scored.scores | _facts(scored.average))
 
 
-def note_sweep(node: Node, swept: Sequence[Scored]) -> None:
+def note_sweep(swept: Sequence[Scored]) -> None:
     """Keep what the averages of a sweep scored, all of one position, and which was the best."""
     first = swept[0].scores
     best = min(swept, key=lambda scored: scored.compared)
@@ -94,15 +97,15 @@ def note_sweep(node: Node, swept: Sequence[Scored]) -> None:
         for scored in swept
     }
     record = {"step": first["step"], "tokens": first["tokens"], "best": best.name, "averages": entries}
-    append_record(node.sweeps_path, record)
+    append_record(swept[0].average.node.sweeps_path, record)
 
 
-def facts_of(node: Node, scored: Scored) -> Record:
+def facts_of(scored: Scored) -> Record:
     """Where the weights come from, for riverrun.json beside them."""
     average = scored.average
     return {
         "made": "average",
-        "node": node.id,
+        "node": average.node.id,
         "checkpoint": {"step": average.checkpoint.step, "sha256": average.checkpoint.hash},
         **scored.scores,
         **_facts(average),

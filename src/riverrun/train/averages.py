@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -37,6 +39,7 @@ class Average:
     """The weights of an average.
 
     Attributes:
+        node: the run that took the step: for a position before the fork of a branch, one above it.
         profile: what it is; with its window snapped to an edge, that window.
         step: the position that it is an average at.
         bound: total variation between its weights and the profile's, from 0 to 1; 0 for a track, which is exact.
@@ -45,6 +48,7 @@ class Average:
         weights: by parameter name, fp32.
     """
 
+    node: Node
     profile: Profile
     step: int
     bound: float
@@ -62,6 +66,7 @@ def averages(
     snap: bool = False,
     largest_bound: float = LARGEST_BOUND,
     leave_out: bool = False,
+    expect: Callable[[Node, Profile, int], object] = lambda node, profile, step: None,
     note: Callable[[str], None] = print,
 ) -> Iterator[Average]:
     """Averages at a position: of a track where one is that average, else from the nearest history behind it.
@@ -74,6 +79,7 @@ def averages(
         snap: move the edges of windows to edges of blocks: exact averages of windows nearly as long.
         largest_bound: what comes with more is refused.
         leave_out: leave out what is refused for that, instead of raising an error for the first.
+        expect: told of the node, the profile and the position of each before the first is made.
         note: told about damaged checkpoints that were passed over.
 
     Raises:
@@ -82,22 +88,33 @@ def averages(
         SettingError: ``snap`` for a profile without a window.
     """
     saved = _behind(node, step, note)
-    exact = [] if snap else [profile for profile in profiles if _is_track(saved, profile, step)]
-    for profile in exact:
-        weights = {name: torch.empty(shape) for name, shape in shapes.items()}
-        saved.load_some({f"track.{profile.name}.{name}": tensor for name, tensor in weights.items()})
-        yield Average(profile, step, 0.0, "track", saved, weights)
-    mixed = [_mixture(saved, profile, step, snap) for profile in profiles if profile not in exact]
+    tracks = {} if snap else {profile: _track_step(saved, profile, step) for profile in profiles}
+    exact = [(profile, last) for profile in profiles if (last := tracks.get(profile))]
+    rest = [profile for profile in profiles if not tracks.get(profile)]
+    if rest and saved_facts(saved) is None:
+        raise CheckpointError(_without_history(node, saved, rest[0], step))
+    mixed = [_mixture(saved, profile, step, snap) for profile in rest]
     if coarse := [one for one in mixed if one.bound > largest_bound]:
         if not leave_out:
             raise CheckpointError(_too_coarse(node, saved, coarse[0], snap, largest_bound))
         mixed = [one for one in mixed if one not in coarse]
+    for profile, at in (*exact, *((one.profile, one.at) for one in mixed)):
+        expect(_trained_by(node, at), profile, at)
+    for profile, last in exact:
+        weights = {name: torch.empty(shape) for name, shape in shapes.items()}
+        with _still_there(saved):
+            saved.load_some({f"track.{profile.name}.{name}": tensor for name, tensor in weights.items()})
+        yield Average(_trained_by(node, last), profile, last, 0.0, "track", saved, weights)
     size = sum(4 * shape.numel() for shape in shapes.values())
     at_once = max(1, min(_SUMMED_AT_ONCE, _SUMMED_BYTES // max(size, 1)))
     for first in range(0, len(mixed), at_once):
         group = mixed[first : first + at_once]
-        for one, weights in zip(group, combine_saved(saved, group, shapes), strict=True):
-            yield Average(one.profile, one.at, one.bound, "history", saved, weights)
+        with _still_there(saved):
+            sums = combine_saved(saved, group, shapes)
+        for one, weights in zip(group, sums, strict=True):
+            yield Average(
+                _trained_by(node, one.at), one.profile, one.at, one.bound, "history", saved, weights
+            )
 
 
 def _behind(node: Node, step: int, note: Callable[[str], None]) -> Checkpoint:
@@ -109,7 +126,8 @@ def _behind(node: Node, step: int, note: Callable[[str], None]) -> Checkpoint:
         try:
             saved.verify()
         except CheckpointError as error:
-            note(f"{error}; trying the next one")
+            if saved.path.exists():  # or whoever trains there let it go meanwhile
+                note(f"{error}; trying the next one")
         else:
             return saved
     last = f"the last one is at step {found[-1].step:,}" if found else "there is none"
@@ -129,33 +147,58 @@ def _on_the_way(node: Node) -> list[Checkpoint]:
     return [found[step] for step in sorted(found)]
 
 
-def _is_track(saved: Checkpoint, profile: Profile, step: int) -> bool:
-    """Whether the checkpoint holds exactly this average: a track of that name, up to date at that position."""
-    return saved.step == step and saved.manifest["tracks"].get(profile.name) == step
+def _trained_by(node: Node, step: int) -> Node:
+    """The node that took a step on the way to this one."""
+    lineage = pairwise(Tree(node.run).lineage(node))
+    return next((above for above, below in lineage if below.parent and step <= below.parent.step), node)
+
+
+@contextmanager
+def _still_there(saved: Checkpoint) -> Iterator[None]:
+    """Explain what goes wrong with a checkpoint that is not kept for good, and was removed while it was read."""
+    try:
+        yield
+    except (OSError, CheckpointError) as error:
+        if saved.path.exists():
+            raise
+        raise CheckpointError(
+            f"{saved.path}: was let go meanwhile by whoever trains there; call again"
+        ) from error
+
+
+def _track_step(saved: Checkpoint, profile: Profile, step: int) -> int | None:
+    """The position of a track of the checkpoint that is exactly this average; None where there is none.
+
+    With updates every k steps, the last one may lie before the checkpoint, and stands for it.
+    """
+    last: int | None = saved.manifest["tracks"].get(profile.name)
+    return last if last and step in (last, saved.step) else None
 
 
 def _mixture(saved: Checkpoint, profile: Profile, step: int, snap: bool = False) -> Mixture:
-    """The profile over the blocks of a checkpoint."""
+    """The profile over the blocks of a checkpoint with a history."""
     facts = saved_facts(saved)
-    if facts is None:
-        raise CheckpointError(_without_history(saved, profile, step))
-    # With updates every k steps, the last one may lie before the checkpoint.
-    step = min(step, facts["spans"][-1][1])
-    if step <= facts["start"]:
+    assert facts is not None
+    last = min(step, facts["spans"][-1][1])  # as for a track
+    if last <= facts["start"]:
         raise CheckpointError(
-            f"{saved.path}: its history begins at step {facts['start'] + 1:,}, and --at is {step:,}"
+            f"{saved.path}: its history begins after step {facts['start']:,}, and holds nothing for step {step:,}; "
+            "name a later --at"
         )
     try:
-        return mixture(profile, spans_of(facts), step, snap)
+        return mixture(profile, spans_of(facts), last, snap)
     except ValueError as error:
         raise SettingError(f"--{error}" if str(error).startswith("snap") else str(error)) from None
 
 
-def _without_history(saved: Checkpoint, profile: Profile, step: int) -> str:
-    here = ["raw", *(name for name, last in saved.manifest["tracks"].items() if last)]
+def _without_history(node: Node, saved: Checkpoint, profile: Profile, step: int) -> str:
+    """Which readouts remain, and at which positions."""
+    here = ", ".join(["raw", *(name for name, last in saved.manifest["tracks"].items() if last)])
+    if saved.step != step:
+        here += f" at steps {', '.join(f'{other.step:,}' for other in _on_the_way(node))}"
     return (
-        f"{saved.path}: has no readout {profile.name!r}; there are {', '.join(here)}, and no history to make it "
-        f"from at step {step:,}. To have one kept from now on, train with --set averaging.history.resolution=4"
+        f"{saved.path}: has no readout {profile.name!r}; there are {here}, and no history to make it from at step "
+        f"{step:,}. To have one kept from now on, train with --set averaging.history.resolution=4"
     )
 
 
@@ -168,16 +211,21 @@ def _too_coarse(node: Node, saved: Checkpoint, mixed: Mixture, snap: bool, large
     ]
     profiles = [profile.spec for profile in USUAL if _bound(saved, profile, mixed.at) <= largest_bound]
     there = ", ".join(f"{position:,}" for position in positions) or "none"
+    facts = saved_facts(saved)
+    late = f", and they begin after step {facts['start']:,}" if facts and facts["start"] else ""
     return (
         f"{saved.path}: {mixed.profile.spec} at step {mixed.at:,} would have {mixed.bound:.0%} of its weight on other "
-        f"iterates, for the blocks there are too wide; at most {largest_bound:.0%} is taken (--max-bound). "
+        f"iterates, for the blocks there are too wide{late}; at most {largest_bound:.0%} is taken "
+        f"(riverrun average --max-bound). "
         f"Positions that have it: {there}. Profiles at step {mixed.at:,}: {', '.join(profiles) or 'none'}"
     )
 
 
 def _bound(saved: Checkpoint, profile: Profile, step: int, snap: bool = False) -> float:
-    """Of a profile over the blocks of a checkpoint; infinite where there is none."""
+    """Of a profile at a checkpoint; infinite where it cannot be made."""
     try:
-        return _mixture(saved, profile, step, snap).bound
+        if not snap and _track_step(saved, profile, step):
+            return 0.0
+        return math.inf if saved_facts(saved) is None else _mixture(saved, profile, step, snap).bound
     except (CheckpointError, SettingError):
         return math.inf

@@ -74,7 +74,8 @@ class Found:
 
     Attributes:
         readout: which one.
-        path: the stretches that lead to it, the trunk's first; its cost is their sum.
+        path: the stretches that lead to it, the trunk's first; its cost is their sum, and for a merge more than its
+            position.
         within: the budget in tokens, rounded up to a whole update; None for any cost.
     """
 
@@ -103,13 +104,19 @@ def reached(node: Node) -> int:
 
 
 def path(tree: Tree, node: Node, step: int) -> tuple[Stretch, ...]:
-    """What led to a position of a node: a stretch of each node on the way, the trunk's first."""
+    """What led to a position of a node: a stretch of each node on the way, the trunk's first.
+
+    Ways that lead to the same merge share what they have in common.
+    """
     plan = recorded_plan(node)
-    lineage = tree.lineage(node)
-    begins = [above.parent.step if above.parent else 0 for above in lineage]
+    stretches: dict[str, tuple[int, int]] = {}
+    for lineage, end in tree.lineages(node, step):
+        begins = [above.parent.step if above.parent else 0 for above in lineage]
+        for above, first, last in zip(lineage, begins, [*begins[1:], end], strict=True):
+            stretches[above.id] = first, max(last, stretches.get(above.id, (first, last))[1])
     return tuple(
-        Stretch(above.id, first, last, plan.tokens(last) - plan.tokens(first))
-        for above, first, last in zip(lineage, begins, [*begins[1:], step], strict=True)
+        Stretch(name, first, last, plan.tokens(last) - plan.tokens(first))
+        for name, (first, last) in stretches.items()
     )
 
 
@@ -152,7 +159,9 @@ def best_within(tree: Tree, budget: Duration | None = None, note: Callable[[str]
     readouts = list(_readouts(_connected(tree, note)))
     if not readouts:
         raise RunError(f"{tree.path}: has no readout yet; train it further")
-    affordable = [readout for readout in readouts if readout.step <= limit]
+    affordable = [
+        readout for readout in readouts if readout.step <= limit and _is_within(tree, readout, budget)
+    ]
     if not affordable:
         cheapest = min(readouts, key=lambda readout: readout.step)
         raise RunError(
@@ -168,13 +177,24 @@ def best_within(tree: Tree, budget: Duration | None = None, note: Callable[[str]
     )
 
 
+def _is_within(tree: Tree, readout: Readout, budget: Duration | None) -> bool:
+    """Whether all ways to a merge together cost no more than the budget; elsewhere its position says so."""
+    if budget is None or not readout.node.merged:
+        return True
+    plan = recorded_plan(tree.trunk)
+    cost = sum(stretch.tokens for stretch in path(tree, readout.node, readout.step))
+    return cost <= plan.tokens(plan.step_at(budget))
+
+
 def _connected(tree: Tree, note: Callable[[str], None]) -> list[Node]:
     """The nodes whose path to the trunk is whole; one line for each cause tells which are left out."""
     found, broken = [], dict[str, list[str]]()
-    for node in tree.nodes():
+    for node in (*tree.nodes(), *tree.merges()):
         try:
-            for above in tree.lineage(node):
-                recorded_recipe(above)
+            recorded_recipe(node)
+            for lineage, _ in tree.lineages(node, 0):
+                for above in lineage:
+                    recorded_recipe(above)
         except RiverrunError as error:
             broken.setdefault(str(error), []).append(node.id)
         else:

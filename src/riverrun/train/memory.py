@@ -61,14 +61,14 @@ def memory_of(plan: Plan) -> Memory:
         gradients=weights,
         optimizer=(2 * counts.total - one_moment) * _FP32,
         tracks=(len(averaging.tracks) + kept_open) * weights,
-        blocks=0 if plan.history is None else (plan.history.most_blocks - 1) * block_bytes(plan),
+        blocks=0 if plan.history is None else weights + (plan.history.most_blocks - 2) * block_bytes(plan),
         batch=sequences * (plan.decoder.context + 1) * _TOKEN
         + min(sequences, plan.recipe.batch.microbatch or sequences) * logits,
     )
 
 
 def block_bytes(plan: Plan) -> int:
-    """A closed block of a plan's history."""
+    """A closed block of a plan's history, but for the oldest, which is in fp32."""
     history = plan.recipe.averaging.history
     wide = history is None or history.dtype == "float32"
     return count_parameters(plan.decoder).total * (_FP32 if wide else _BF16)

@@ -91,7 +91,8 @@ class Shown:
     def opening(self, plan: Plan, step: int, stop: float) -> str:
         """What is about to be trained, from where to where."""
         counts, recipe = count_parameters(plan.decoder), plan.recipe
-        averages = ", ".join(parse_profile(spec).name for spec in recipe.averaging.tracks) or "none"
+        names = [parse_profile(spec).name for spec in recipe.averaging.tracks]
+        averages = ", ".join([*names, *(["a history"] if recipe.averaging.history else [])]) or "none"
         goal = "until interrupted" if stop == float("inf") else f"to step {int(stop):,}"
         return (
             f"{plan.decoder.family}, {short_count(counts.total)} parameters ({short_count(counts.non_embedding)} "

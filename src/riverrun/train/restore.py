@@ -11,7 +11,7 @@ from torch import Tensor
 from riverrun.averaging import Profile, parse_profile, profile_named
 from riverrun.data import Corpus, Tokenizer
 from riverrun.errors import CheckpointError, CorpusError
-from riverrun.models import Decoder
+from riverrun.models import Decoder, load_pretrained
 from riverrun.runs import Checkpoint, Node, find_checkpoint
 from riverrun.train.averages import averages
 from riverrun.train.plan import Plan, build_plan
@@ -22,16 +22,19 @@ from riverrun.train.schedule_free import READOUT, solve_average
 from riverrun.train.session import recorded_recipe
 from riverrun.train.sources import open_sources
 
+MERGED = "merged"
+"""The one readout of a merge."""
+
 
 @dataclass(frozen=True)
 class Readout:
-    """A model, the corpus whose tokenizer it speaks, its position, and the checkpoint that it was taken from."""
+    """A model, the corpus whose tokenizer it speaks, its position, and the checkpoint it is from, but for a merge."""
 
     name: str
     model: Decoder
     corpus: Corpus
     step: int
-    checkpoint: Checkpoint
+    checkpoint: Checkpoint | None
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -45,7 +48,7 @@ def restore_readout(
     """The readout `name` ("raw", "ema-25", ..., or "best" by held-out loss) at a position, on the CPU.
 
     Runs of Schedule-Free AdamW have "schedule-free" too, the weights that it is about. Where the run keeps a history,
-    any profile is a readout: "tail-0.2" or "tail:0.2", at any position.
+    any profile is a readout: "tail-0.2" or "tail:0.2", at any position. A merge has one readout, "merged".
 
     Args:
         node: the run.
@@ -57,7 +60,11 @@ def restore_readout(
         CheckpointError: no such checkpoint, or it has no such readout.
     """
     recipe, corpus, plan = open_recorded(node)
-    profile = None if name in ("best", *_kept(recipe)) else _profile(name)
+    if node.merged:
+        return Readout(MERGED, _merged_model(node, plan, name, step), corpus, node.merged[-1].step, None)
+    # A track lies in the checkpoints; between them it is made as any average is.
+    between = step is not None and all(saved.step != step for saved in node.checkpoints())
+    profile = None if name in _kept(recipe) and not between else _profile(name)
     if profile is not None:
         step = latest_step(node, note) if step is None else step
         [average] = averages(node, [profile], step, shapes_of(plan), note=note)
@@ -110,6 +117,18 @@ def model_of(plan: Plan, weights: Mapping[str, Tensor]) -> Decoder:
     model = Decoder(plan.decoder, seed=None)
     for name, weight in model.named_parameters():
         weight.data.copy_(weights[name])
+    return model.eval()
+
+
+def _merged_model(node: Node, plan: Plan, name: str, step: int | None) -> Decoder:
+    position = node.merged[-1].step
+    if name not in ("best", MERGED) or step not in (None, position):
+        raise CheckpointError(
+            f"{node.path}: is a merge, and holds one model: --readout {MERGED}, --at {position}"
+        )
+    config, model = load_pretrained(node.model_path)
+    if config.rows != plan.decoder.rows:
+        raise CheckpointError(f"{node.model_path}: is not the model of {node.path}; merge it again")
     return model.eval()
 
 
