@@ -63,7 +63,8 @@ def all_bits(run_bits):
             }
             for part in parts_of(saved)
         }
-        return run_bits(run, step), saved.manifest["history"], blocks
+        facts = {key: value for key, value in saved.manifest["history"].items() if key != "spill"}
+        return run_bits(run, step), facts, blocks
 
     return read
 
@@ -333,3 +334,36 @@ def test_recipes_that_differ_in_the_history_alone_are_one_run(tiny_recipe):
         asked = tiny_recipe(*[one for one in overrides if one != "averaging.every=3"])
         assert differences(tiny_recipe(), asked) == []
         assert parse_recipe(asked.to_dict()) == asked
+
+
+def test_a_spilled_history_goes_on_spilled_where_the_recipe_does_not_name_it(tiny_recipe, tmp_path):
+    train(tiny_recipe(HISTORY, "averaging.history.spill=true"), tmp_path / "run", "30 steps")
+    node = train(tiny_recipe(), tmp_path / "run", "40 steps").node
+    assert saved_at(node, 40).manifest["history"]["spill"]
+
+
+def test_where_only_the_history_is_damaged_training_goes_on_and_the_history_begins_anew(
+    tiny_recipe, tmp_path
+):
+    """One bad block is in every checkpoint that shares it; weights and moments are not the worse for it."""
+    node = train(tiny_recipe(HISTORY), tmp_path / "run", "40 steps").node
+    train(tiny_recipe(HISTORY), tmp_path / "whole", "60 steps")
+    for saved in node.checkpoints():
+        (oldest, *_) = sorted(saved.path.glob("history/*-*/*"))
+        oldest.write_bytes(b"damaged")
+    notes = []
+    assert node.latest_checkpoint(notes.append) is not None
+    assert notes[-1].endswith("00000040: is whole but for its history, which begins anew")
+    train(tiny_recipe(HISTORY), tmp_path / "run", "60 steps")
+    saved, whole = (saved_at(Tree.open(tmp_path / name).trunk, 60) for name in ("run", "whole"))
+    saved.verify()
+    assert saved.manifest["history"]["start"] == 40
+    names = whole.names()
+    for one, other in zip(*(read_weights(found, names) for found in (saved, whole)), strict=True):
+        assert torch.equal(one, other)
+
+
+def read_weights(saved, names):
+    tensors = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in names.items()}
+    saved.load(tensors)
+    return list(tensors.values())

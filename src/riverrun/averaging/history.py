@@ -51,7 +51,7 @@ class History:
 
     Attributes:
         layout: the rule of the block edges.
-        dtype: of closed blocks.
+        dtype, spill: as given.
         start: the position that it begins at.
         step: the position of the last update, ``start`` before the first.
 
@@ -86,7 +86,7 @@ class History:
         self._open_start = start
         self._closed: list[Block] = []
         self._host = Host(sum(sizes), spill, device)
-        self.dtype = dtype
+        self.dtype, self.spill = dtype, spill
         self._lerp = Lerp()
 
     @torch.no_grad()

@@ -39,9 +39,8 @@ def best(run: Positional[Path], *, budget: str | None = None, json: bool = False
     readout = found.readout
     weights = _weights(readout)
     again = Path(os.path.relpath(_unused(f"{run.resolve()}-again")))
-    commands = (
-        None if readout.node.merged else reproduction(tree, readout.node, readout.step, readout.name, again)
-    )
+    obstacle = _obstacle(readout)
+    commands = None if obstacle else reproduction(tree, readout.node, readout.step, readout.name, again)
     lines = None if commands is None else [shlex.join(command) for command in commands]
     if json:
         from riverrun.runs.metrics import to_json
@@ -50,15 +49,29 @@ def best(run: Positional[Path], *, budget: str | None = None, json: bool = False
         return
     for name, text in _rows(run, found, within, weights).items():
         print(f"{name:9s} {text}")
-    if readout.node.merged:
-        print("\nIt is a merge: its riverrun.json says of what, and by which weights.")
-        return
     if lines is None:
-        print("\nNo commands alone make it again: a branch on the way was fed before its first step.")
+        fed = "a branch on the way was fed before its first step"
+        print(f"\nNo commands alone make it again: {obstacle or fed}.")
         return
     print("\nFrom nothing, in a new run:")
     for line in lines:
         print(f"  {line}")
+
+
+def _obstacle(readout: Readout) -> str | None:
+    """Why commands from nothing cannot make the readout of a node again, even where they can make the node."""
+    from riverrun.averaging import profile_named
+    from riverrun.train.session import recorded_recipe
+
+    if readout.node.merged:
+        return "it is a merge; its riverrun.json says of what, and by which weights"
+    if "profile" not in readout.record:
+        return None
+    if profile_named(readout.name) is None:
+        return f"it is an average by the table {readout.record['profile']}"
+    if recorded_recipe(readout.node).averaging.history is None and readout.record["source"] == "history":
+        return "it is an average from a history that its recipe does not name"
+    return None
 
 
 def _weights(readout: Readout) -> Path | None:
@@ -68,11 +81,13 @@ def _weights(readout: Readout) -> Path | None:
 
     if readout.node.merged:
         return readout.node.model_path
+    written = readout.node.path / "readouts" / f"{readout.name}-{readout.step:08d}"
+    if written.is_dir():
+        return written
     try:
         return find_checkpoint(readout.node, readout.step).path
     except CheckpointError:
-        written = readout.node.path / "readouts" / f"{readout.name}-{readout.step:08d}"
-        return written if written.is_dir() else None
+        return None
 
 
 def _unused(path: str) -> Path:
@@ -128,8 +143,9 @@ def _rows(run: Path, found: Found, budget: Duration | None, weights: Path | None
     if found.within is not None:
         rows["budget"] = f"{found.tokens / found.within:.1%} of {budget}, {short_count(found.within)} tokens"
     if weights is None:
-        rows["weights"] = "not kept at this step"
-        return rows
+        return {**rows, "weights": "not kept at this step"}
+    if (weights / "config.json").is_file():  # a model already
+        return {**rows, "weights": str(weights)}
     which = ["--node", readout.node.id, "--readout", readout.name, "--at", str(readout.step)]
     export = shlex.join([program(), "export", str(run), *which])
     return {**rows, "weights": str(weights), "export": export}

@@ -65,7 +65,7 @@ def plan(
         **({"history": _history(built, cost)} if built.history else {}),
         "disk": f"{short_bytes(cost.disk)}: {cost.checkpoints_kept} checkpoints of {short_bytes(memory.checkpoint)}"
         + (
-            f", {cost.blocks_kept} blocks of {short_bytes(cost.block)} that they share"
+            f", {cost.blocks_kept} blocks that they share, {short_bytes(cost.block_disk)}"
             if built.history
             else ""
         ),
@@ -79,6 +79,7 @@ def plan(
 
 def _history(plan: Plan, cost: Estimate) -> str:
     """What a history takes, and what it resolves."""
+    from riverrun.train.memory import block_bytes
     from riverrun.units import short_bytes
 
     settings, layout = plan.recipe.averaging.history, plan.history
@@ -87,6 +88,6 @@ def _history(plan: Plan, cost: Estimate) -> str:
     where = "on the run's disk" if settings.spill else "in host memory"
     return (
         f"{short_bytes(cost.memory.blocks)} {where}: at most {layout.most_blocks - 1} closed blocks of "
-        f"{short_bytes(cost.block)} in {settings.dtype}; suffixes from {layout.shortest:.3g} of the run on come within "
-        f"{1 / (4 * (layout.resolution - 1)):.1%}"
+        f"{short_bytes(block_bytes(plan))} in {settings.dtype}; suffixes from {layout.shortest:.3g} of the run on come "
+        f"within {1 / (4 * (layout.resolution - 1)):.1%}"
     )

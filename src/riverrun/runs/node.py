@@ -16,8 +16,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -150,7 +150,9 @@ class Node:
     def latest_checkpoint(self, warn: Callable[[str], None]) -> Checkpoint | None:
         """The newest checkpoint that verifies; each damaged one on the way is named through `warn`.
 
-        None where none was ever saved. Where all are damaged, `CheckpointError`: to begin anew is the owner's choice.
+        Checkpoints share their parts, and so a damage to them. Where no checkpoint is whole, the newest that is whole
+        but for its parts is given without them. None where none was ever saved. Where all are damaged,
+        `CheckpointError`: to begin anew is the owner's choice.
         """
         checkpoints = self.checkpoints()
         for checkpoint in reversed(checkpoints):
@@ -164,6 +166,12 @@ class Node:
                 warn(f"{error}; trying the checkpoint before it")
             else:
                 return checkpoint
+        for checkpoint in reversed(checkpoints):
+            without = replace(checkpoint, parts=False)
+            with suppress(CheckpointError):
+                without.verify()
+                warn(f"{without.path}: is whole but for its history, which begins anew")
+                return without
         if checkpoints:
             raise CheckpointError(
                 f"{self.path}: all {len(checkpoints)} checkpoints are damaged; put a copy of one back, or remove "

@@ -24,8 +24,8 @@ _USUAL_SHARE = 0.4
 class Estimate:
     """Costs of a plan: counts in parameters, disk in bytes, time in seconds.
 
-    `checkpoints_kept`, `blocks_kept` and `seconds` are for the position `step`; all else does not depend on it. Blocks
-    are those of a history, `block` bytes each; checkpoints share them.
+    `checkpoints_kept`, `blocks_kept`, `block_disk` and `seconds` are for the position `step`; all else does not depend
+    on it. Blocks are the closed ones of a history, which checkpoints share.
     """
 
     step: int
@@ -37,7 +37,7 @@ class Estimate:
     memory: Memory
     checkpoints_kept: int
     blocks_kept: int
-    block: int
+    block_disk: int
     tokens_per_second: float
     timed: bool
 
@@ -49,7 +49,7 @@ class Estimate:
     @property
     def disk(self) -> int:
         """All checkpoints kept at `step`, with the blocks of their histories."""
-        return self.memory.checkpoint * self.checkpoints_kept + self.block * self.blocks_kept
+        return self.memory.checkpoint * self.checkpoints_kept + self.block_disk
 
     @property
     def seconds(self) -> float:
@@ -68,6 +68,9 @@ def estimate(plan: Plan, engine: Engine, step: int) -> Estimate:
         else _USUAL_SHARE * matrix_rate(engine) / flops_per_token
     )
     kept = _kept(plan, step)
+    blocks = {
+        span for position in kept for span in (plan.history.spans(position) if plan.history else [])[:-1]
+    }
     return Estimate(
         step=step,
         tokens=plan.tokens(step),
@@ -77,10 +80,8 @@ def estimate(plan: Plan, engine: Engine, step: int) -> Estimate:
         flops_per_token=flops_per_token,
         memory=memory_of(plan),
         checkpoints_kept=len(kept),
-        blocks_kept=len({span for position in kept for span in plan.history.spans(position)[:-1]})
-        if plan.history
-        else 0,
-        block=block_bytes(plan),
+        blocks_kept=len(blocks),
+        block_disk=sum(block_bytes(plan, oldest=begin == 0) for begin, _ in blocks),
         tokens_per_second=rate,
         timed=timed,
     )

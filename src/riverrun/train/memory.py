@@ -67,10 +67,10 @@ def memory_of(plan: Plan) -> Memory:
     )
 
 
-def block_bytes(plan: Plan) -> int:
-    """A closed block of a plan's history, but for the oldest, which is in fp32."""
+def block_bytes(plan: Plan, oldest: bool = False) -> int:
+    """A closed block of a plan's history; the oldest is in fp32, whatever the others are."""
     history = plan.recipe.averaging.history
-    wide = history is None or history.dtype == "float32"
+    wide = oldest or history is None or history.dtype == "float32"
     return count_parameters(plan.decoder).total * (_FP32 if wide else _BF16)
 
 

@@ -27,6 +27,7 @@ def history_facts(history: History) -> dict[str, Any]:
     return {
         **asdict(history.layout),
         "dtype": str(history.dtype).removeprefix("torch."),
+        "spill": history.spill is not None,
         "start": history.start,
         "spans": [list(span) for span in history.spans()],
     }
@@ -51,9 +52,9 @@ def load_history(history: History, names: Sequence[str], saved: Checkpoint) -> N
 
 
 def saved_facts(saved: Checkpoint) -> dict[str, Any] | None:
-    """What the manifest says of the history; None for a checkpoint without one."""
+    """What the manifest says of the history; None for a checkpoint without one, or whose parts do not count."""
     facts: dict[str, Any] | None = saved.manifest.get("history")
-    return facts
+    return facts if saved.parts else None
 
 
 def spans_of(facts: Mapping[str, Any]) -> list[Span]:
@@ -61,13 +62,13 @@ def spans_of(facts: Mapping[str, Any]) -> list[Span]:
     return [(begin, end) for begin, end in facts["spans"]]
 
 
-def new_history(params: Sequence[Tensor], facts: Mapping[str, Any], spill: Path | None = None) -> History:
-    """An empty history with the settings of a saved one."""
+def new_history(params: Sequence[Tensor], facts: Mapping[str, Any], folder: Path | None) -> History:
+    """An empty history with the settings of a saved one; `folder` is where its blocks go if they were spilled."""
     return History(
         params,
         **{name: facts[name] for name in BlockLayout.__dataclass_fields__},
         dtype=getattr(torch, facts["dtype"]),
-        spill=spill,
+        spill=folder if facts["spill"] else None,
     )
 
 

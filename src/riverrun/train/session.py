@@ -76,7 +76,7 @@ def open_session(recipe: Recipe, node: Node, note: Note, origin: Origin | None =
     windows = open_windows(corpus, plan)
     check_memory(plan, engine)
     torch.manual_seed(recipe.seed)  # or two runs of one recipe would begin with different generators
-    state = new_state(plan, engine, spill=node.path)
+    state = new_state(plan, engine, node.path)
     if node.exists:
         _go_back(state, node, stream, note)
     else:
@@ -125,10 +125,10 @@ def _start_from(checkpoint: Checkpoint, state: State, stream: Stream) -> None:
     state.restore(checkpoint)
 
 
-def new_state(plan: Plan, engine: Engine, spill: Path | None = None) -> State:
+def new_state(plan: Plan, engine: Engine, folder: Path | None = None) -> State:
     """Position 0: weights drawn from the recipe's seed, zero moments, empty averages.
 
-    `spill` is a folder for the history's blocks, where the recipe keeps them on a disk.
+    `folder` is for the blocks of a history that is kept on a disk.
     """
     model = Decoder(plan.decoder, seed=plan.recipe.seed).to(engine.device)
     parameters = list(model.parameters())
@@ -139,21 +139,22 @@ def new_state(plan: Plan, engine: Engine, spill: Path | None = None) -> State:
         model=model,
         optimizers=build_optimizers(model, plan.recipe.optimizer),
         tracks={profile.name: Track(parameters, profile) for profile in profiles},
-        history=_empty_history(averaging, parameters, spill),
+        history=_empty_history(averaging, parameters, folder),
+        folder=folder,
     )
     if engine.compile:
         model.compile()
     return state
 
 
-def _empty_history(averaging: Averaging, parameters: Sequence[Tensor], spill: Path | None) -> History | None:
+def _empty_history(averaging: Averaging, parameters: Sequence[Tensor], folder: Path | None) -> History | None:
     if averaging.history is None:
         return None
     return History(
         parameters,
         **asdict(averaging.history.layout(averaging.every)),
         dtype=getattr(torch, averaging.history.dtype),
-        spill=spill if averaging.history.spill else None,
+        spill=folder if averaging.history.spill else None,
     )
 
 

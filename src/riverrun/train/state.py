@@ -33,13 +33,14 @@ from riverrun.train.schedule_free import READOUT, counter_tensors, set_counters,
 
 @dataclass
 class State:
-    """Model, optimizers, averages and position of one run."""
+    """Model, optimizers, averages and position of one run; `folder` is on a disk with room for a history's blocks."""
 
     plan: Plan
     model: Decoder
     optimizers: list[torch.optim.Optimizer]
     tracks: dict[str, Track]
     history: History | None = None
+    folder: Path | None = None
     step: int = 0
     skipped: int = 0
     saved: Checkpoint | None = None
@@ -125,7 +126,7 @@ class State:
             track.step = saved.manifest["tracks"][name]
         facts = saved_facts(saved)
         if self.history is None and facts is not None:
-            self.history = new_history(self.parameters, facts)
+            self.history = new_history(self.parameters, facts, self.folder)
         if self.history is not None:
             load_history(self.history, self.names, saved)
         self.step = saved.step
