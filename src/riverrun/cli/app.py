@@ -10,6 +10,7 @@ import tyro
 
 from riverrun import __version__
 from riverrun.cli.audit import audit
+from riverrun.cli.average import average
 from riverrun.cli.best import best
 from riverrun.cli.branch import branch
 from riverrun.cli.compare import compare
@@ -18,6 +19,7 @@ from riverrun.cli.doctor import doctor
 from riverrun.cli.export import export
 from riverrun.cli.feed import feed
 from riverrun.cli.generate import generate
+from riverrun.cli.merge import merge
 from riverrun.cli.plan import plan
 from riverrun.cli.train import train
 from riverrun.cli.tree import tree
@@ -35,7 +37,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"riverrun {__version__}")
         return 0
     app = tyro.extras.SubcommandApp()
-    for verb in (train, branch, feed, tree, best, generate, export, compare, plan, audit, doctor):
+    for verb in (
+        train,
+        branch,
+        feed,
+        tree,
+        best,
+        average,
+        generate,
+        export,
+        merge,
+        compare,
+        plan,
+        audit,
+        doctor,
+    ):
         app.command(verb)
     data = tyro.extras.SubcommandApp()
     data.command(ingest)

@@ -1,0 +1,7 @@
+"""What is wrong with the inputs of a merge."""
+
+from riverrun.errors import RiverrunError
+
+
+class MergeError(RiverrunError):
+    """An input of a merge is missing or damaged, or does not fit the others."""
