@@ -89,32 +89,55 @@ def averages(
     """
     saved = _behind(node, step, note)
     tracks = {} if snap else {profile: _track_step(saved, profile, step) for profile in profiles}
-    exact = [(profile, last) for profile in profiles if (last := tracks.get(profile))]
     rest = [profile for profile in profiles if not tracks.get(profile)]
-    if rest and saved_facts(saved) is None:
-        raise CheckpointError(_without_history(node, saved, rest[0], step))
-    mixed = [_mixture(saved, profile, step, snap) for profile in rest]
-    if coarse := [one for one in mixed if one.bound > largest_bound]:
-        if not leave_out:
-            raise CheckpointError(_too_coarse(node, saved, coarse[0], snap, largest_bound))
-        mixed = [one for one in mixed if one not in coarse]
+    mixed = _mixtures(node, saved, rest, step, snap, largest_bound, leave_out)
+    exact = [(profile, last) for profile, last in tracks.items() if last]
     for profile, at in (*exact, *((one.profile, one.at) for one in mixed)):
         expect(_trained_by(node, at), profile, at)
     for profile, last in exact:
-        weights = {name: torch.empty(shape) for name, shape in shapes.items()}
-        with _still_there(saved):
-            saved.load_some({f"track.{profile.name}.{name}": tensor for name, tensor in weights.items()})
-        yield Average(_trained_by(node, last), profile, last, 0.0, "track", saved, weights)
+        yield _of_track(node, saved, profile, last, shapes)
     size = sum(4 * shape.numel() for shape in shapes.values())
     at_once = max(1, min(_SUMMED_AT_ONCE, _SUMMED_BYTES // max(size, 1)))
     for first in range(0, len(mixed), at_once):
-        group = mixed[first : first + at_once]
-        with _still_there(saved):
-            sums = combine_saved(saved, group, shapes)
-        for one, weights in zip(group, sums, strict=True):
-            yield Average(
-                _trained_by(node, one.at), one.profile, one.at, one.bound, "history", saved, weights
-            )
+        yield from _of_history(node, saved, mixed[first : first + at_once], shapes)
+
+
+def _mixtures(
+    node: Node,
+    saved: Checkpoint,
+    profiles: Sequence[Profile],
+    step: int,
+    snap: bool,
+    largest_bound: float,
+    leave_out: bool,
+) -> list[Mixture]:
+    """The profiles over the blocks of a checkpoint, none of them with more than the largest bound."""
+    if profiles and saved_facts(saved) is None:
+        raise CheckpointError(_without_history(node, saved, profiles[0], step))
+    mixed = [_mixture(saved, profile, step, snap) for profile in profiles]
+    coarse = [one for one in mixed if one.bound > largest_bound]
+    if coarse and not leave_out:
+        raise CheckpointError(_too_coarse(node, saved, coarse[0], snap, largest_bound))
+    return [one for one in mixed if one not in coarse]
+
+
+def _of_track(
+    node: Node, saved: Checkpoint, profile: Profile, step: int, shapes: dict[str, torch.Size]
+) -> Average:
+    weights = {name: torch.empty(shape) for name, shape in shapes.items()}
+    with _still_there(saved):
+        saved.load_some({f"track.{profile.name}.{name}": tensor for name, tensor in weights.items()})
+    return Average(_trained_by(node, step), profile, step, 0.0, "track", saved, weights)
+
+
+def _of_history(
+    node: Node, saved: Checkpoint, mixed: Sequence[Mixture], shapes: dict[str, torch.Size]
+) -> Iterator[Average]:
+    """Averages in one pass over the blocks of a checkpoint."""
+    with _still_there(saved):
+        sums = combine_saved(saved, mixed, shapes)
+    for one, weights in zip(mixed, sums, strict=True):
+        yield Average(_trained_by(node, one.at), one.profile, one.at, one.bound, "history", saved, weights)
 
 
 def _behind(node: Node, step: int, note: Callable[[str], None]) -> Checkpoint:
