@@ -37,9 +37,17 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev
+# A peer of merges. It wants what it wants of transformers, so it has an environment of its own.
+$(VENV)/mergekit/bin/mergekit-yaml: | $(BIN)/pip
+	@echo "Setting up mergekit, to measure beside it, once."
+	@$(PYTHON) -m venv $(VENV)/mergekit
+	@$(VENV)/mergekit/bin/pip install --quiet 'torch==2.13.0' 'mergekit==0.1.5'
+
+bench: $(VENV)/.dev $(VENV)/mergekit/bin/mergekit-yaml
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/averaging.py
+	$(BIN)/python benchmarks/history.py
+	$(BIN)/python benchmarks/merge.py --mergekit $(VENV)/mergekit/bin/mergekit-yaml
 	$(BIN)/python benchmarks/ingest.py
 
 # The tables and figures of the README, in half an hour on two cores; what is there already is not trained again.
