@@ -11,8 +11,10 @@ VERBS = [
     ("feed",),
     ("tree",),
     ("best",),
+    ("average",),
     ("generate",),
     ("export",),
+    ("merge",),
     ("plan",),
     ("audit",),
     ("doctor",),
@@ -56,7 +58,7 @@ def test_help_imports_nothing_heavy(process):
 def test_the_module_and_the_shipped_names_agree(process):
     ended = process("--help")
     assert ended.code == 0
-    for verb in VERBS[1:12]:
+    for verb in VERBS[1:14]:
         assert verb[0] in ended.out
 
 

@@ -132,7 +132,7 @@ def test_a_merge_in_bfloat16_says_so_in_its_configuration(riverrun, run, here):
     assert {tensor.dtype for tensor in load_file(here / "out/model.safetensors").values()} == {torch.bfloat16}
 
 
-@pytest.mark.parametrize("hashes", [(), ("--hashes",)])
+@pytest.mark.parametrize("hashes", [(), ("--no-hashes",)])
 def test_a_damaged_checkpoint_is_refused(riverrun, run, here, hashes):
     file = next((here / checkpoint(23)).glob("*.safetensors"))
     content = bytearray(file.read_bytes())

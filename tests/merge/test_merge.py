@@ -48,7 +48,7 @@ def test_blocks_and_tiles_leave_no_trace(family, tmp_path, monkeypatch):
     monkeypatch.setattr("riverrun.merge.stream._LARGEST_BLOCK", 4999)
     monkeypatch.setattr("riverrun.merge.stream._SMALLEST_BLOCK", 501)
     monkeypatch.setattr("riverrun.merge.stream._TILE", 1)
-    manifest = merge(plan_merge(paths), tmp_path / "pieces", hashes=True)
+    manifest = merge(plan_merge(paths), tmp_path / "pieces")
     for name in ("model.safetensors", "config.json"):
         assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "pieces" / name).read_bytes()
     for each in manifest["inputs"]:
@@ -61,7 +61,7 @@ def test_inputs_in_other_shards_and_orders_are_the_same_inputs(family, model, tm
     paths, tensors = family(3)
     merge(plan_merge(paths, "sqrt"), tmp_path / "out")
     other = model("other", tensors[1], shards=[["norm.weight", "embed.weight"], ["layer.weight"]])
-    manifest = merge(plan_merge([paths[0], other, paths[2]], "sqrt"), tmp_path / "again", hashes=True)
+    manifest = merge(plan_merge([paths[0], other, paths[2]], "sqrt"), tmp_path / "again")
     assert (tmp_path / "out/model.safetensors").read_bytes() == (
         tmp_path / "again/model.safetensors"
     ).read_bytes()
@@ -89,7 +89,7 @@ def test_the_output_is_split_into_shards_with_an_index(family, tmp_path):
 def test_the_manifest_tells_what_was_merged_from_what(family, tmp_path):
     paths, _ = family(3)
     plan = plan_merge(paths, "half-life:5", positions=[100, 200, 300])
-    manifest = merge(plan, tmp_path / "out", hashes=True)
+    manifest = merge(plan, tmp_path / "out")
     assert manifest == json.loads((tmp_path / "out/riverrun.json").read_text())
     assert manifest["profile"] == "half-life:5"
     assert manifest["step"] == 300
@@ -106,10 +106,22 @@ def test_the_manifest_tells_what_was_merged_from_what(family, tmp_path):
         }
 
 
+def test_an_input_may_be_named_twice(family, tmp_path, monkeypatch):
+    monkeypatch.setattr("riverrun.merge.stream._LARGEST_BLOCK", 4096)
+    paths, _ = family(2, shapes={"a": (300_000,)})
+    manifest = merge(plan_merge([paths[0], paths[1], paths[0]]), tmp_path / "twice")
+    merge(plan_merge(paths, "weights:2,1"), tmp_path / "weighted")
+    assert torch.equal(contents(tmp_path / "twice")["a"], contents(tmp_path / "weighted")["a"])
+    expected = [
+        hashlib.sha256((path / "model.safetensors").read_bytes()).hexdigest() for path in (*paths, paths[0])
+    ]
+    assert [each["files"]["model.safetensors"]["sha256"] for each in manifest["inputs"]] == expected
+
+
 def test_without_hashes_the_tensors_are_the_same(family, tmp_path):
     paths, _ = family(3)
-    merge(plan_merge(paths), tmp_path / "hashed", hashes=True)
-    manifest = merge(plan_merge(paths), tmp_path / "out")
+    merge(plan_merge(paths), tmp_path / "hashed")
+    manifest = merge(plan_merge(paths), tmp_path / "out", hashes=False)
     assert (tmp_path / "out/model.safetensors").read_bytes() == (
         tmp_path / "hashed/model.safetensors"
     ).read_bytes()
@@ -197,7 +209,7 @@ def test_an_input_of_weight_0_is_not_read_and_cannot_spoil_the_rest(family, tmp_
     paths, tensors = family(3)
     spoilt = {name: torch.full_like(tensor, float("nan")) for name, tensor in tensors[1].items()}
     save_file(spoilt, paths[1] / "model.safetensors")
-    manifest = merge(plan_merge(paths, "weights:1,0,1"), tmp_path / "out", hashes=True)
+    manifest = merge(plan_merge(paths, "weights:1,0,1"), tmp_path / "out")
     merge(plan_merge([paths[0], paths[2]]), tmp_path / "two")
     assert (tmp_path / "out/model.safetensors").read_bytes() == (
         tmp_path / "two/model.safetensors"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 _PIECE = 1 << 20
@@ -18,14 +19,16 @@ class FileHash:
         self.path = path
         self._hash = hashlib.sha256()
         self._end = 0
+        self._alone = threading.Lock()  # a file may be an input twice
 
     def update(self, offset: int, piece: memoryview) -> None:
         """Take in the piece that lies at `offset`, if the hash has come that far, or nearly."""
-        if self._end < offset <= self._end + _LARGEST_GAP:
-            self._read(offset)
-        if self._end == offset:
-            self._hash.update(piece)
-            self._end += len(piece)
+        with self._alone:
+            if self._end < offset <= self._end + _LARGEST_GAP:
+                self._read(offset)
+            if self._end == offset:
+                self._hash.update(piece)
+                self._end += len(piece)
 
     def finish(self) -> str:
         """The hexadecimal sha256, after reading what did not come along."""

@@ -40,7 +40,7 @@ def merge(
     out: str | Path,
     progress: Callable[[Progress], None] = lambda _: None,
     *,
-    hashes: bool = False,
+    hashes: bool = True,
 ) -> dict[str, Any]:
     """Write the merged model to `out`, a Hugging Face directory; on any error nothing is left behind.
 
