@@ -74,7 +74,7 @@ class Checkpoint:
     def hash(self) -> str:
         """sha256 that stands for everything in this folder; a branch records its fork point by it.
 
-        It names a save, not a state: safetensors orders its header at random, so two saves of one state differ.
+        It names a save, not a state: safetensors orders its header at random, so two saves of one state may differ.
         """
         return _hash_of_json(self.manifest)
 
