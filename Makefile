@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup quickstart test lint types bench compare clean
+.PHONY: setup quickstart test test-slow lint types bench compare clean
 
 # pip comes last into a virtual environment: where it is missing, the last attempt broke off.
 $(BIN)/pip:
@@ -29,6 +29,10 @@ quickstart: $(VENV)/.base
 
 test: $(VENV)/.dev
 	$(BIN)/pytest
+
+# What takes minutes: every claim of the labs at its full size.
+test-slow: $(VENV)/.dev
+	$(BIN)/pytest -m slow
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

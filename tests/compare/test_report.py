@@ -2,8 +2,8 @@ import random
 
 import pytest
 
-from riverrun.compare import extra
-from riverrun.compare.extra import require_packages
+from riverrun import extras
+from riverrun.compare.packages import require_its_packages
 from riverrun.compare.plan import parse_plan
 from riverrun.compare.report import write_report
 from riverrun.errors import SettingError
@@ -47,8 +47,8 @@ def test_without_results_the_report_says_so_and_has_no_figure(simulate, tmp_path
 
 def test_a_missing_package_is_named_with_the_way_to_get_it(monkeypatch, plan_table):
     plan = parse_plan(plan_table)
-    require_packages(plan)
-    monkeypatch.setattr(extra, "find_spec", lambda name: None)
+    require_its_packages(plan)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(SettingError, match=r"pip install 'riverrun\[compare\]'") as raised:
-        require_packages(plan)
+        require_its_packages(plan)
     assert "\n" not in str(raised.value)

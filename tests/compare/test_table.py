@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from riverrun.compare.grid import Grid, markdown_table, rich_table
 from riverrun.compare.intervals import interval
 from riverrun.compare.table import cost_grid, difference_grid, grids, loss_grid, settings_grid
+from riverrun.grid import Grid, markdown_table, rich_table
 
 
 def rows(grid):

@@ -41,9 +41,9 @@ def compare(
     from riverrun.cli.console import PatientConsole
     from riverrun.compare.comparison import compare as run_comparison
     from riverrun.compare.cost import cost_of
-    from riverrun.compare.extra import require_packages
     from riverrun.compare.local import LocalWorkers
     from riverrun.compare.opening import open_design, room_for
+    from riverrun.compare.packages import require_its_packages
     from riverrun.compare.plan import load_plan
     from riverrun.compare.ray_cluster import RayWorkers
     from riverrun.errors import SettingError
@@ -66,7 +66,7 @@ def compare(
     if plan_only:
         print_cost(console, design, cost_of(design, count), json)
         return 0
-    require_packages(design.plan)
+    require_its_packages(design.plan)
     from riverrun.cli.compare_report import print_report  # needs them
 
     named = None if design.plan.workers == "auto" else design.plan.workers

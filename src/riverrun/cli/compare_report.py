@@ -17,10 +17,10 @@ from riverrun.cli.summary import print_whole
 from riverrun.compare.arms import Design
 from riverrun.compare.claims import NOTE, claims_table
 from riverrun.compare.comparison import Compared
-from riverrun.compare.grid import rich_table
 from riverrun.compare.measured import Facts, Measured, measure
 from riverrun.compare.report import write_report
 from riverrun.compare.verdicts import Claim
+from riverrun.grid import rich_table
 from riverrun.runs.metrics import to_json
 from riverrun.units import short_count
 

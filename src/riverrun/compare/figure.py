@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
 
 import numpy as np
-from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.markers import CARETDOWN, CARETUP
@@ -20,20 +17,8 @@ from riverrun.compare.looks import BASELINE, Group, Look, draw_legend, looks_of
 from riverrun.compare.measured import Measured
 from riverrun.compare.plan import ANYTIME
 from riverrun.compare.results import Method, Reading, Result
-from riverrun.publish import publish_file
+from riverrun.drawing import write_figure
 from riverrun.units import short_count
-
-_STYLE: dict[str, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E6E6E6",
-    "grid.linewidth": 0.6,
-    "svg.hashsalt": "riverrun",  # element names of an SVG are random without it
-    "svg.fonttype": "none",
-}
 
 
 def save_figure(path: Path, measured: Measured) -> None:
@@ -42,14 +27,7 @@ def save_figure(path: Path, measured: Measured) -> None:
     Raises:
         ValueError: another suffix, or nothing to draw.
     """
-    form = path.suffix.removeprefix(".")
-    if form not in ("png", "svg"):
-        raise ValueError(f"{path.name}: a figure is written as .png or .svg")
-    content = io.BytesIO()
-    with style.context(["default", _STYLE]):
-        undated = {"Software": None} if form == "png" else {"Date": None}
-        draw(measured).savefig(content, format=form, dpi=200, metadata=undated)
-    publish_file(path, content.getvalue())
+    write_figure(path, lambda: draw(measured))
 
 
 def draw(measured: Measured) -> Figure:

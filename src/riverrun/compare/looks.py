@@ -13,12 +13,10 @@ from matplotlib.lines import Line2D
 from riverrun.compare.measured import Measured
 from riverrun.compare.plan import ANYTIME
 from riverrun.compare.results import Method
+from riverrun.drawing import COLOURS
 
-# Okabe and Ito's colours, which people with any common colour blindness can tell apart, the baseline in black;
-# their yellow is too pale for a line on white. The last three are for plans of many arms. Markers tell the arms
-# apart without colour.
+# The baseline in black; markers tell the arms apart without colour.
 BASELINE = "#000000"
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#882255", "#44AA99")
 _MARKERS = "oDsv^P<>h"
 
 
@@ -69,7 +67,7 @@ def looks_of(measured: Measured, drawn: Sequence[Method]) -> dict[str, Look]:
     looks = {}
     for method in drawn:
         number = numbers.get(method.arm)
-        colour = BASELINE if number is None else _COLOURS[number % len(_COLOURS)]
+        colour = BASELINE if number is None else COLOURS[number % len(COLOURS)]
         marker = "X" if number is None else _MARKERS[number % len(_MARKERS)]
         group = (
             Group.DECAYED

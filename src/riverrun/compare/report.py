@@ -6,11 +6,11 @@ from pathlib import Path
 
 from riverrun.compare.claims import claims, claims_markdown
 from riverrun.compare.figure import save_figure
-from riverrun.compare.grid import Grid, markdown_table
 from riverrun.compare.measured import Measured
 from riverrun.compare.spreadsheet import results_csv
 from riverrun.compare.table import grids
 from riverrun.compare.verdicts import Claim
+from riverrun.grid import Grid, markdown_table
 from riverrun.publish import publish_file
 
 

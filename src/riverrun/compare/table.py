@@ -8,10 +8,10 @@ from statistics import fmean
 
 from riverrun.compare import footnotes
 from riverrun.compare.footnotes import EDGE, setting_value
-from riverrun.compare.grid import Grid
 from riverrun.compare.intervals import Interval, in_mnats, interval
 from riverrun.compare.measured import Measured
 from riverrun.compare.results import Method
+from riverrun.grid import Grid
 from riverrun.units import short_count
 
 
