@@ -1,0 +1,1 @@
+"""Loss landscapes: the river valley, and probes of real runs."""
