@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riverrun.schedules import WSD, WSDS, Constant, Cosine, InverseSqrt, PowerDecay, Schedule, kinds
+from riverrun.schedules import (
+    WSD,
+    WSDS,
+    Constant,
+    Cosine,
+    CyclicCosine,
+    InverseSqrt,
+    PowerDecay,
+    Schedule,
+    Stairs,
+    kinds,
+)
 
 
 @given(data=st.data())
@@ -207,3 +218,25 @@ def test_numbers_from_elsewhere_become_plain():
     }
     assert type(schedule.total) is int
     assert type(schedule.floor) is float
+
+
+@pytest.mark.parametrize(
+    ("schedule", "knots"),
+    [
+        (Constant(), ()),
+        (PowerDecay(exponent=0.4, warmup=10), (10,)),
+        (Cosine(total=100, warmup=10), (10, 100)),
+        (Stairs(at=(20, 50), values=(0.5, 0.1), warmup=5), (5, 20, 50)),
+        (WSD(warmup=10, budget=100, decay=0.2), (10, 80, 100)),
+        (WSDS(budgets=(100, 200), decay=0.1), (90, 100, 190, 210)),
+        (CyclicCosine(budgets=(100, 300), rewarmup=7), (100, 107, 300)),
+        (InverseSqrt(offset=9).decay(at=40, steps=10), (40, 50)),
+    ],
+)
+def test_between_knots_the_values_are_smooth(schedule, knots):
+    assert schedule.knots() == knots
+    steps = np.arange(1, 400)
+    bends = np.abs(np.diff(schedule(steps), 3))
+    # A third difference reaches over four updates; one that has no knot within sees a smooth curve.
+    away = np.array([not any(s <= knot <= s + 3 for knot in knots) for s in steps[:-3]])
+    assert bends[away & (steps[:-3] > 30)].max() < 2e-3

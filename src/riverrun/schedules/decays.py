@@ -65,6 +65,10 @@ class Decayed(Schedule):
         """The position at which the decay has reached its floor."""
         return self.at + self.steps
 
+    def turns(self) -> tuple[int, ...]:
+        """The base's, and both ends of the decay."""
+        return (*self.base.turns(), self.at, self.end)
+
     @cached_property
     def level(self) -> float:
         """The multiplier that the decay starts from."""
@@ -136,6 +140,10 @@ class _StableThenDecay(Schedule):
             pairs.append((end - length, end))
             before = end
         return tuple(pairs)
+
+    def turns(self) -> tuple[int, ...]:
+        """Both ends of every decay."""
+        return tuple(position for boundary in self.boundaries for position in boundary)
 
     @cached_property
     def decays(self) -> tuple[Decayed, ...]:

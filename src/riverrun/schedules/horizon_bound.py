@@ -28,6 +28,10 @@ class _ToTotal(Schedule):
         if self.warmup > self.total:
             raise ValueError(f"warmup: got {self.warmup}; must be at most {self.total}, the total")
 
+    def turns(self) -> tuple[int, ...]:
+        """The total."""
+        return (self.total,)
+
     def body(self, u: Floats) -> Floats:
         """The shape over the steps from the warm-up's end to ``total``."""
         return shapes.decay_shape(self.shape)(shapes.progress(u, self.total - self.warmup), self.floor)
@@ -72,6 +76,10 @@ class CyclicCosine(Schedule):
         shortest = min((end - start for start, end in pairwise(self.budgets)), default=self.rewarmup)
         if self.rewarmup > shortest:
             raise ValueError(f"rewarmup: got {self.rewarmup}; must be at most {shortest}, the shortest cycle")
+
+    def turns(self) -> tuple[int, ...]:
+        """The budgets, and the ends of the warm-ups between them."""
+        return (*self.budgets, *(budget + self.rewarmup for budget in self.budgets[:-1]))
 
     @cached_property
     def cycles(self) -> tuple[Cosine, ...]:

@@ -102,6 +102,17 @@ class Schedule:
         """The values that depend on a horizon, by field name ("base.total" for one within a base)."""
         return {name: getattr(self, name) for name in self.horizons}
 
+    def knots(self) -> tuple[int, ...]:
+        """Positions, increasing, after which another formula holds; between two of them the values are smooth.
+
+        What sums or averages a schedule over long stretches need not look between them for jumps.
+        """
+        return tuple(sorted({self.warmup, *self.turns()} - {0}))
+
+    def turns(self) -> tuple[int, ...]:
+        """The knots after the warm-up's end."""
+        return ()
+
     @classmethod
     def step_fields(cls) -> tuple[str, ...]:
         """The fields that are durations or positions in steps."""

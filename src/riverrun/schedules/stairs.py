@@ -35,6 +35,10 @@ class Stairs(Schedule):
         if self.warmup > self.at[0]:
             raise ValueError(f"warmup: got {self.warmup}; must be at most {self.at[0]}, the first of at")
 
+    def turns(self) -> tuple[int, ...]:
+        """Where each stair begins."""
+        return self.at
+
     def body(self, u: Floats) -> Floats:
         """The value of the last stair before each position."""
         return np.array((1.0, *self.values))[np.searchsorted(self.at, u + self.warmup)]
