@@ -1,1 +1,1 @@
-"""Loss landscapes: the river valley, and probes of real runs."""
+"""Loss landscapes: the river valley, the bigram toy, and probes of real runs."""
