@@ -5,4 +5,13 @@ from riverrun.theory.problem import Regression
 from riverrun.theory.risk import Risk, RiskWarning, risk, window_risks
 from riverrun.theory.spectrum import Eigenvalues, PowerLaw
 
-__all__ = ["Eigenvalues", "PowerLaw", "Regression", "Risk", "RiskWarning", "lower_bound", "risk", "window_risks"]
+__all__ = [
+    "Eigenvalues",
+    "PowerLaw",
+    "Regression",
+    "Risk",
+    "RiskWarning",
+    "lower_bound",
+    "risk",
+    "window_risks",
+]

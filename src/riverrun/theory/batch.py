@@ -25,7 +25,9 @@ class ScheduleBatch:
     peaks: Floats
 
     @classmethod
-    def of(cls, schedules: Schedule | Sequence[Schedule], peaks: float | Sequence[float] | Floats) -> ScheduleBatch:
+    def of(
+        cls, schedules: Schedule | Sequence[Schedule], peaks: float | Sequence[float] | Floats
+    ) -> ScheduleBatch:
         """One schedule with several peaks, several with one, or as many of both.
 
         Raises:
@@ -39,7 +41,9 @@ class ScheduleBatch:
                 f"lr: got {rates.size} peaks for {len(many)} schedules; must be one for all, or one for each"
             )
         if not (np.all(rates > 0) and np.all(np.isfinite(rates))):
-            raise ValueError(f"lr: got {rates[~((rates > 0) & np.isfinite(rates))][0]:g}; must be positive and finite")
+            raise ValueError(
+                f"lr: got {rates[~((rates > 0) & np.isfinite(rates))][0]:g}; must be positive and finite"
+            )
         return cls(many * (count // len(many)), np.broadcast_to(rates, (count,)).copy())
 
     def rates(self, steps: NDArray[np.int64]) -> Floats:

@@ -42,7 +42,9 @@ def _advance(
     cross = np.stack([state.cross[one] for one in active]) if active else np.empty((0, *last.shape))
     average = np.stack([state.average[one] for one in active]) if active else cross.copy()
     # [steps, accumulators, 1, 1, 1]
-    shares = np.array([one.step_shares(before, after) for one in active]).reshape(len(active), 2, -1)
+    shares = np.empty((len(active), 2, after - before))
+    for number, one in enumerate(active):
+        shares[number] = one.step_shares(before, after)
     keeps, adds = np.ascontiguousarray(shares.transpose(1, 2, 0))[..., None, None, None]
     crosswise, kept, added = 2 * keeps * adds, keeps**2, adds**2
     spread, drive, noise = 1 + 1 / problem.batch, modes.square / problem.batch, state.noise
@@ -68,7 +70,9 @@ def _advance(
     state.average = dict(zip(active, average, strict=True))
 
 
-def trajectory(problem: Regression, modes: Modes, schedules: ScheduleBatch, steps: int) -> tuple[Floats, Floats]:
+def trajectory(
+    problem: Regression, modes: Modes, schedules: ScheduleBatch, steps: int
+) -> tuple[Floats, Floats]:
     """The moments of every position 0 .. steps, [steps + 1, 2, K, G], and the learning rates [K, steps]."""
     rates = schedules.rates(np.arange(1, steps + 1))
     state = State.start(problem, modes, len(schedules.peaks))

@@ -102,7 +102,9 @@ def advance(
     """
     active = list(state.cross)
     edges = block_edges(schedules, active, before, after, blocks)
-    for start, end, lr in zip(edges[:-1].tolist(), edges[1:].tolist(), _means(schedules, edges).T, strict=True):
+    for start, end, lr in zip(
+        edges[:-1].tolist(), edges[1:].tolist(), _means(schedules, edges).T, strict=True
+    ):
         updates = _Map.of_update(lr[:, None], problem, modes, bool(active)).power(end - start)
         _apply(state, updates, start, end)
 

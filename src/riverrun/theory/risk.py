@@ -122,7 +122,9 @@ def risk(
                         parts[one.profile.name].append(state.average[one].sum(-1))
     found = {name: np.stack(values, axis=-1) for name, values in parts.items()}
     if not all(np.isfinite(values).all() for values in found.values()):
-        raise ValueError(f"lr: the risk grows beyond all numbers; the stability limit is {problem.largest_lr:.4g}")
+        raise ValueError(
+            f"lr: the risk grows beyond all numbers; the stability limit is {problem.largest_lr:.4g}"
+        )
     return Risk(
         reads,
         {name: values[BIAS] for name, values in found.items()},
@@ -170,7 +172,9 @@ def _positions(at: int | Sequence[int] | ArrayLike) -> tuple[int, ...]:
 def _choose(problem: Regression, engine: Engine, steps: int, rows: int) -> Engine:
     exactly = steps * problem.spectrum.dimension * rows
     if engine == "auto":
-        return "exact" if exactly <= _MOST_EXACT / 100 else "binned" if steps <= _MOST_BINNED // 8 else "macro"
+        return (
+            "exact" if exactly <= _MOST_EXACT / 100 else "binned" if steps <= _MOST_BINNED // 8 else "macro"
+        )
     if engine == "exact" and exactly > _MOST_EXACT:
         raise ValueError(
             f"engine: exact takes {steps:.3g} updates of {problem.spectrum.dimension:.3g} modes in {rows} schedules; "
@@ -212,4 +216,3 @@ def _check(problem: Regression, batch: ScheduleBatch, steps: int, blocks: float)
             RiskWarning,
             stacklevel=3,
         )
-

@@ -21,6 +21,7 @@ SINGLE = 64
 BINS_PER_DECADE = 25
 """Bins of modes per factor of ten in their number; risks then agree with single modes to 3e-4."""
 LARGEST_DIMENSION = 10**13
+_FEW = 256
 MOST_SINGLE_MODES = 10**7
 
 
@@ -141,9 +142,12 @@ class Eigenvalues:
     def __init__(self, eigenvalues: ArrayLike, target: ArrayLike) -> None:
         values, aims = np.asarray(eigenvalues, np.float64), np.asarray(target, np.float64)
         if values.ndim != 1 or not values.size or aims.shape != values.shape:
-            raise ValueError(f"eigenvalues: got shapes {values.shape} and {aims.shape}; must be two lists of equal length")
+            shapes = f"{values.shape} and {aims.shape}"
+            raise ValueError(f"eigenvalues: got shapes {shapes}; must be two lists of equal length")
         if not (np.all(values > 0) and np.all(np.isfinite(values)) and np.all(np.isfinite(aims))):
-            raise ValueError("eigenvalues: all must be positive and finite, and so must be the target's parts")
+            raise ValueError(
+                "eigenvalues: all must be positive and finite, and so must be the target's parts"
+            )
         order = np.argsort(-values, kind="stable")
         object.__setattr__(self, "eigenvalues", values[order])
         object.__setattr__(self, "target", aims[order])
@@ -162,7 +166,9 @@ class Eigenvalues:
         return self._modes(np.arange(self.dimension))
 
     def binned(self) -> Modes:
-        """Eigenvalues within 5% of the first of their bin are one bin."""
+        """Eigenvalues within 5% of the first of their bin are one bin; a few are left single."""
+        if self.dimension <= _FEW:
+            return self.single()
         bins = np.floor(np.log(self.eigenvalues[0] / self.eigenvalues) / 0.05)
         return self._modes(np.unique(bins, return_index=True)[1])
 
@@ -190,7 +196,7 @@ def power_sums(edges: NDArray[np.int64], exponent: float) -> Floats:
     Returns:
         float64 [K].
     """
-    first, last = edges[:-1].astype(np.float64), edges[1:] - 1.0
+    first, last = edges[:-1].astype(np.float64), edges[1:].astype(np.float64) - 1
     width = np.diff(edges)
     sums = np.where(width == 1, first**-exponent, 0.0)
     for k in np.flatnonzero((width > 1) & (width <= 4096)):
@@ -199,7 +205,8 @@ def power_sums(edges: NDArray[np.int64], exponent: float) -> Floats:
     low, high = first[wide], last[wide]
 
     def odd_derivative(x: Floats, order: int) -> Floats:
-        return -math.prod(exponent + n for n in range(order)) * x ** (-exponent - order)
+        factor = -math.prod(exponent + n for n in range(order))
+        return np.asarray(factor * x ** (-exponent - order), np.float64)
 
     # The integral, written so that neighbouring edges lose no digits.
     integral = low ** (1 - exponent) * -np.expm1((1 - exponent) * np.log(high / low)) / (exponent - 1)
