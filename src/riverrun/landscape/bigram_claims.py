@@ -26,7 +26,7 @@ def uncertain_loss() -> Iterator[Measurement]:
         steps = max(2 * STEPS, round(4 * STEPS / peak))
         rates = learning_rates(Constant(), steps=steps, peak=peak)
         training = train_bigrams(bigrams, Tabular(), rates)
-        settled = training.uncertain[training.steps > steps // 2].mean()
+        settled = float(training.uncertain[training.steps > steps // 2].mean())
         ratio = settled / stationary_uncertain(bigrams, peak)
         yield Measurement(what=f"eta={peak:g} L_U / formula, T={steps}", value=ratio, low=0.94, high=1.06)
 
@@ -37,7 +37,7 @@ def certain_loss() -> Iterator[Measurement]:
     for peak in (4.0, 8.0):
         rates = learning_rates(Constant(), steps=STEPS, peak=peak)
         training = train_bigrams(bigrams, Tabular(), rates, every=STEPS)
-        ratio = training.certain[-1] / remaining_certain(bigrams, rates.sum())
+        ratio = float(training.certain[-1]) / remaining_certain(bigrams, float(rates.sum()))
         yield Measurement(what=f"eta={peak:g} L_D / formula, T={STEPS}", value=ratio, low=1.0, high=1.15)
 
 

@@ -30,14 +30,14 @@ WINDOWS = (25, 50, 100, 200, 400, 800, 1600, 3200)
 def elevation_and_progress() -> Iterator[Measurement]:
     """R1: time means of the elevation over the last half; mean x at the end."""
     # One hill and its noise on x leave a wider spread between runs than 40 quieter ones.
-    for name, valley, runs in (("plane", plane_valley(), 1024), ("40 hills", hilly_valley(), RUNS)):
+    for name, valley, runs in (("plane", plane_valley(), 2048), ("40 hills", hilly_valley(), RUNS)):
         for peak in (0.1, 0.5, 0.9):
             rates = learning_rates(Constant(), steps=STEPS, peak=peak)
             descent = descend(valley, rates, runs=runs, keep=(STEPS,))
-            measured = descent.elevation[STEPS // 2 :].mean()
+            measured = float(descent.elevation[STEPS // 2 :].mean())
             where = f"{name} eta={peak}"
             yield near(f"{where} elevation / formula", measured / stationary_elevation(valley, peak), 1, 0.02)
-            x = descent.kept[STEPS].x.mean()
+            x = float(descent.kept[STEPS].x.mean())
             yield near(f"{where} progress / formula", x / progress(valley, rates.sum()), 1, 0.03)
 
 
@@ -49,15 +49,15 @@ def greedy_decay() -> Iterator[Measurement]:
         start = PEAK * s**2 / (a * (2 - PEAK * a))
         where = f"a={a} s={s}"
         rates = greedy_rates(steps, curvature=a, noise=s, start=start)
-        growth = np.abs(np.diff(1 / rates) - a).max()
+        growth = float(np.abs(np.diff(1 / rates) - a).max())
         yield Measurement(what=f"{where} |diff(1/eta) - a|, largest of {steps}", value=growth, high=1e-10)
-        last = variance_after(rates, curvature=a, noise=s, start=start)[-1]
+        last = float(variance_after(rates, curvature=a, noise=s, start=start)[-1])
         formula = greedy_variance(steps, curvature=a, noise=s, start=start)
         yield near(f"{where} v_n / formula - 1, n={steps}", last / formula - 1, 0, 1e-10)
         free = best_rates(40, curvature=a, noise=s, start=start)
-        worst = np.abs(free / rates[:40] - 1).max()
+        worst = float(np.abs(free / rates[:40] - 1).max())
         yield Measurement(what=f"{where} free rates against greedy, largest of 40", value=worst, high=1e-4)
-        found = variance_after(free, curvature=a, noise=s, start=start)[-1]
+        found = float(variance_after(free, curvature=a, noise=s, start=start)[-1])
         formula = greedy_variance(40, curvature=a, noise=s, start=start)
         yield near(f"{where} v_40 of free rates / formula - 1", found / formula - 1, 0, 1e-4)
 
@@ -69,7 +69,7 @@ def mismatched_slope() -> Iterator[Measurement]:
     for ratio in (0.5, 0.7, 0.85, 1.0, 1.15, 1.3):
         slope = ratio * a
         rates = 1 / (1 / PEAK + slope * np.arange(1, steps + 1))
-        last = variance_after(rates, curvature=a, noise=s, start=start)[-1]
+        last = float(variance_after(rates, curvature=a, noise=s, start=start)[-1])
         formula = mismatched_variance(steps, slope=slope, curvature=a, noise=s)
         yield near(f"mu={ratio}a v_n / formula, n={steps}", last / formula, 1, 0.01)
 
@@ -80,10 +80,10 @@ def decay_takes_the_elevation_away() -> Iterator[Measurement]:
     valley = hilly_valley()
     descent = descend(valley, learning_rates(schedule, steps=STEPS, peak=PEAK))
     stable_end, end = schedule.boundaries[0]
-    stable = descent.elevation[stable_end // 2 : stable_end].mean()
-    drop = descent.loss[stable_end - 1] - descent.loss[end - 1]
+    stable = float(descent.elevation[stable_end // 2 : stable_end].mean())
+    drop = float(descent.loss[stable_end - 1] - descent.loss[end - 1])
     yield Measurement(what="drop of the loss / stable elevation", value=drop / stable, low=0.85)
-    residual = descent.elevation[end - 1]
+    residual = float(descent.elevation[end - 1])
     yield Measurement(what="elevation left / stable elevation", value=residual / stable, high=0.05)
 
 
@@ -97,9 +97,11 @@ def lines_between_checkpoints() -> Iterator[Measurement]:
     kept = descend(valley, rates, keep=(earlier, stable_end, end)).kept
     shares = np.linspace(0, 1, 21)
     down = mean_loss_between(valley, kept[stable_end], kept[end], shares)
-    rise = np.diff(down).max()
+    rise = float(np.diff(down).max())
     yield Measurement(what="stable to decayed, largest of 20 changes", value=rise, high=0, strict=True)
-    first, middle, last = mean_loss_between(valley, kept[earlier], kept[stable_end], shares[[0, 10, 20]])
+    first, middle, last = mean_loss_between(
+        valley, kept[earlier], kept[stable_end], shares[[0, 10, 20]]
+    ).tolist()
     for what, below in {"first": middle - first, "last": middle - last}.items():
         what = f"stable to stable, midpoint minus {what} end"
         yield Measurement(what=what, value=below, high=0, strict=True)
@@ -130,14 +132,14 @@ def best_window_on_a_curved_river() -> Iterator[Measurement]:
             elevations = [valley.elevation(points).mean() for points in averages]
             where = f"{name} amplitude={amplitude:g}"
             if not amplitude:
-                rise = np.diff(elevations).max()
+                rise = float(np.diff(elevations).max())
                 what = f"{where} averages, largest change to a window of twice the length"
                 yield Measurement(what=what, value=rise, high=0, strict=True)
                 continue
             best = WINDOWS[int(np.argmin(elevations))]
             what = f"{where} best window of averages"
             yield Measurement(what=what, value=best, low=WINDOWS[0], high=WINDOWS[-1], strict=True)
-            rise = np.diff([_decay_elevation(valley, length) for length in WINDOWS]).max()
+            rise = float(np.diff([_decay_elevation(valley, length) for length in WINDOWS]).max())
             what = f"{where} decays, largest change to one of twice the length"
             yield Measurement(what=what, value=rise, high=0, strict=True)
 
