@@ -48,8 +48,8 @@ class Curvature:
         return self._sequences[:, 1:].numel()
 
     def gradient(self) -> Tensor:
-        """The gradient, one vector."""
-        total = torch.zeros(sum(parameter.numel() for parameter in self._parameters))
+        """The gradient, one vector of the weights' dtype."""
+        total = torch.zeros_like(parameters_to_vector(self._parameters).detach().cpu())
         for loss in self._losses():
             total += parameters_to_vector(torch.autograd.grad(loss, self._parameters)).cpu()
         return total

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from riverrun.drawing import COLOURS, write_figure
@@ -16,7 +17,8 @@ from riverrun.landscape.probe.move import Moved
 from riverrun.landscape.probe.plane import PlaneLosses
 from riverrun.landscape.probe.shape import difference
 
-_PANEL = (4.1, 3.4)
+_PANEL = (3.2, 2.9)
+_LEVELS = 20
 
 
 def save_figure(path: Path, probed: Probed) -> None:
@@ -75,18 +77,21 @@ def _draw_lines(axes: Axes, lines: Sequence[LineLosses], title: str) -> None:
             label=one.line.label,
         )
     axes.axhline(0, color="#7F7F7F", linewidth=0.6)
-    axes.set_title(title)
-    axes.set_xlabel("position on the line (0 first, 1 last)")
-    axes.set_ylabel("loss - loss at 0, thousandths of a nat")
-    axes.legend(fontsize=7, frameon=False)
+    _set_title(axes, f"{title}, {lines[0].tokens:,} tokens")
+    axes.set_xlabel("position on the line")
+    axes.set_ylabel("loss above that at 0, 1/1000 nat")
+    _put_legend_below(axes, columns=1)
 
 
 def _draw_plane(axes: Axes, plane: PlaneLosses) -> None:
-    """Contours, true to length and angle."""
+    """Contours over distances in the plane, dense where the loss is low: the banks would take most of even ones."""
     x, y = np.meshgrid(plane.coordinates, plane.coordinates)
     across, along = plane.drawn_at(x, y)
-    filled = axes.contourf(across, along, plane.losses, levels=24, cmap="viridis_r")
-    axes.contour(across, along, plane.losses, levels=24, colors="white", linewidths=0.3, alpha=0.6)
+    lowest, highest = float(plane.losses.min()), float(plane.losses.max())
+    levels = lowest + (highest - lowest) * np.linspace(0, 1, _LEVELS + 1) ** 2
+    filled = axes.contourf(
+        across, along, plane.losses, levels=levels, cmap="viridis_r", norm=PowerNorm(0.5, lowest, highest)
+    )
     corners = plane.corners
     for place, at_x, at_y, mark in (
         (corners.origin, 0.0, 0.0, "o"),
@@ -95,21 +100,21 @@ def _draw_plane(axes: Axes, plane: PlaneLosses) -> None:
     ):
         point = plane.drawn_at(np.array([at_x]), np.array([at_y]))
         axes.plot(*point, mark, color=COLOURS[1], markeredgecolor="white", markersize=7, label=place.label)
-    axes.set_aspect("equal", adjustable="datalim")
     axes.grid(visible=False)
-    axes.set_title("Loss over a plane, nats per token")
-    axes.set_xlabel("distance")
-    axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
-    axes.figure.colorbar(filled, ax=axes, shrink=0.9)
+    _set_title(axes, f"Loss over a plane, {plane.tokens:,} tokens")
+    axes.set_xlabel("distance from the first, towards the second")
+    axes.set_ylabel("distance across")
+    _put_legend_below(axes, columns=2)
+    axes.figure.colorbar(filled, ax=axes, ticks=levels[[0, 6, 10, 14, 17, 20]], format="%.2f")
 
 
 def _draw_eigenvalues(axes: Axes, sharpness: Sharpness, where: str) -> None:
     pairs = sharpness.eigenpairs
     numbers = np.arange(1, len(pairs.values) + 1)
     axes.errorbar(numbers, pairs.values, yerr=pairs.residuals, fmt="o", color=COLOURS[0], capsize=2)
-    axes.set_ylim(bottom=0)
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_title(f"Largest Hessian eigenvalues\nat {where}, {sharpness.tokens:,} tokens")
+    axes.set_ylim(0, 1.1 * float(pairs.values.max()))
+    axes.set_xticks(numbers)
+    _set_title(axes, f"Hessian eigenvalues at {where}, {sharpness.tokens:,} tokens")
     axes.set_xlabel("number")
     axes.set_ylabel("eigenvalue")
 
@@ -118,16 +123,23 @@ def _draw_speeds(axes: Axes, moves: Sequence[Moved]) -> None:
     drawn = [one for one in moves if one.speed is not None]
     _draw_bars(axes, drawn, [one.speed or 0.0 for one in drawn])
     axes.axvline(0, color="#7F7F7F", linewidth=0.6)
-    axes.set_title("Along the river, per unit of summed LR")
+    _set_title(axes, "Along the river, per unit of summed LR")
 
 
 def _draw_shares(axes: Axes, moves: Sequence[Moved], sharpness: Sharpness) -> None:
     _draw_bars(axes, moves, [one.share or 0.0 for one in moves])
     axes.set_xscale("log")
     axes.axvline(sharpness.random_share, color=COLOURS[1], linewidth=1)
-    axes.set_title(
-        f"Share in the space of {len(sharpness.eigenpairs.values)} eigenvectors\n(the line: a random direction)"
-    )
+    count = len(sharpness.eigenpairs.values)
+    _set_title(axes, f"Share in the space of {count} eigenvectors (line: random)")
+
+
+def _set_title(axes: Axes, title: str) -> None:
+    axes.set_title(title, fontsize=8)
+
+
+def _put_legend_below(axes: Axes, columns: int) -> None:
+    axes.legend(fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=columns, frameon=False)
 
 
 def _draw_bars(axes: Axes, moves: Sequence[Moved], values: Sequence[float]) -> None:

@@ -13,6 +13,7 @@ from riverrun.errors import SettingError
 from riverrun.landscape.probe.choice import Choice, choose
 from riverrun.landscape.probe.curvature import Curvature
 from riverrun.landscape.probe.lanczos import Eigenpairs, largest_eigenpairs
+from riverrun.landscape.probe.last_update import last_update
 from riverrun.landscape.probe.line import LineKind, LineLosses, walk
 from riverrun.landscape.probe.move import Moved, River, measure_move, river_between, share_within
 from riverrun.landscape.probe.places import Place, weights_of
@@ -90,12 +91,14 @@ class Sharpness:
     Attributes:
         eigenpairs: the largest.
         gradient_share: of the gradient there, on the same sequences, in the space of the eigenvectors.
+        update_share: of the last update, without its weight decay; None where AdamW's moments are not kept.
         random_share: what a random direction has there on average: k / N.
         tokens: targets that the loss is a mean over.
     """
 
     eigenpairs: Eigenpairs
     gradient_share: float
+    update_share: float | None
     random_share: float
     tokens: int
 
@@ -187,7 +190,7 @@ def probe_run(tree: Tree, sizes: Sizes, told: Told) -> Probed:
         told.begin("Hessian", sizes.products)
         sequences = evenly(windows, len(windows) // HESSIAN_SHARE)
         curvature = Curvature(plan.decoder, weights(choice.origin), sequences, engine.device)
-        sharpness = _sharpness(curvature, parameters, sizes, told.advance)
+        sharpness = _sharpness(curvature, last_update(choice.origin, plan), sizes, told.advance)
     first, last = choice.river
     river = river_between(first, last, weights(first), weights(last))
     sharp = sharpness.eigenpairs.vectors if sharpness else None
@@ -197,17 +200,25 @@ def probe_run(tree: Tree, sizes: Sizes, told: Told) -> Probed:
     return Probed(choice, lines, plane, sharpness, river, moves, parameters)
 
 
-def _sharpness(curvature: Curvature, parameters: int, sizes: Sizes, advance: Callable[[], None]) -> Sharpness:
+def _sharpness(
+    curvature: Curvature, update: Tensor | None, sizes: Sizes, advance: Callable[[], None]
+) -> Sharpness:
+    gradient = curvature.gradient()
     found = largest_eigenpairs(
         curvature.product,
-        parameters,
+        len(gradient),
         sizes.eigenvalues,
         limit=sizes.products,
         seed=sizes.seed,
         advance=advance,
     )
-    share = share_within(curvature.gradient(), found.vectors)
-    return Sharpness(found, share, sizes.eigenvalues / parameters, curvature.tokens)
+    return Sharpness(
+        eigenpairs=found,
+        gradient_share=share_within(gradient, found.vectors),
+        update_share=None if update is None else share_within(update, found.vectors),
+        random_share=sizes.eigenvalues / len(gradient),
+        tokens=curvature.tokens,
+    )
 
 
 def _check(sizes: Sizes, context: int, parameters: int) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils import parameters_to_vector
 
 from riverrun.errors import CheckpointError
-from riverrun.runs import Node, Tree
+from riverrun.runs import Checkpoint, Node, Tree
 from riverrun.train.costs import legible, recorded_plan
 from riverrun.train.decay import decays_of
 from riverrun.train.restore import restore_readout
@@ -69,7 +69,7 @@ def stable_places(tree: Tree) -> list[Place]:
     if len(found) < 2:
         raise CheckpointError(
             f"{tree.trunk.path}: a probe needs two checkpoints outside decays, and there are {len(found)}; train the "
-            'run further, or keep more with --set checkpoints.every="100 steps" --set checkpoints.latest=10'
+            'run further, or keep more with --set checkpoints.every="100 steps" --set checkpoints.keep=10'
         )
     return found
 
@@ -128,7 +128,11 @@ def weights_of(place: Place) -> Tensor:
         return parameters_to_vector(model.parameters()).clone()
 
 
+def checkpoint_of(place: Place) -> Checkpoint:
+    """Where the place lies on disk, unread."""
+    return next(saved for saved in place.node.checkpoints() if saved.step == place.step)
+
+
 def _tracks(place: Place) -> dict[str, int]:
-    saved = next(saved for saved in place.node.checkpoints() if saved.step == place.step)
-    tracks: dict[str, int] = saved.manifest["tracks"]
+    tracks: dict[str, int] = checkpoint_of(place).manifest["tracks"]
     return tracks

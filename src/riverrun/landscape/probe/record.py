@@ -82,6 +82,7 @@ def _hessian(sharpness: Sharpness, origin: Place) -> dict[str, Any]:
         "residuals": pairs.residuals.tolist(),
         "products": pairs.products,
         "gradient_share": sharpness.gradient_share,
+        "update_share": sharpness.update_share,
         "random_share": sharpness.random_share,
         "tokens": sharpness.tokens,
     }

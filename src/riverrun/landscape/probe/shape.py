@@ -71,7 +71,8 @@ def falls_all_the_way(losses: Losses) -> Shape:
     ]
     highest = max(rises, key=lambda rise: rise.mean if rise.is_rise else -math.inf)
     if highest.is_rise:
-        return Shape("does not hold", highest, f"rises by {highest}")
+        whole = difference(losses[0], losses[-1])
+        return Shape("does not hold", highest, f"rises by {highest}; from end to end the change is {whole}")
     least = max(steps, key=lambda step: step.mean)
     if all(step.is_fall for step in steps):
         return Shape("holds", least, f"the smallest fall between neighbours is {least}")

@@ -82,7 +82,8 @@ def _eigenvalues(probed: Probed) -> Grid | None:
     sharpness = probed.sharpness
     if sharpness is None:
         return None
-    pairs = sharpness.eigenpairs
+    pairs, update = sharpness.eigenpairs, sharpness.update_share
+    also = "" if update is None else f", the last update {update:.2g} without its weight decay"
     return Grid(
         title=f"Largest eigenvalues of the Hessian at {probed.choice.origin.label}",
         headings=("number", "eigenvalue", "error at most"),
@@ -93,9 +94,9 @@ def _eigenvalues(probed: Probed) -> Grid | None:
             )
         ),
         notes=(
-            f"Of the mean loss over {sharpness.tokens:,} tokens; {pairs.products} Hessian-vector products. The gradient "
-            f"over those tokens has {sharpness.gradient_share:.1%} of its square in the space of these eigenvectors, a "
-            f"random direction {sharpness.random_share:.2g} on average.",
+            f"Of the mean loss over {sharpness.tokens:,} tokens; {pairs.products} Hessian-vector products. The "
+            f"gradient over those tokens has {sharpness.gradient_share:.2g} of its square in the space of these "
+            f"eigenvectors{also}, a random direction {sharpness.random_share:.2g} on average.",
         ),
     )
 
@@ -115,8 +116,8 @@ def _moves(probed: Probed) -> Grid:
         rows=tuple(_move(one, random_share) for one in probed.moves),
         notes=(
             f"The river runs from {river.first.label} to {river.last.label}, over {short_count(probed.parameters)} "
-            f"parameters: the move between those two has cosine 1 by definition. Positions and learning rates are exact "
-            f"and rest on no evaluation tokens.{where}",
+            f"parameters: the move between those two has cosine 1 by definition. Distances and learning rates rest on "
+            f"no evaluation tokens.{where}",
         ),
     )
 
