@@ -22,7 +22,7 @@ def save_river_figure(path: Path, view: RiverView) -> None:
 
 def draw_river(view: RiverView) -> Figure:
     """Four panels."""
-    figure = Figure(figsize=(8, 5.4), layout="constrained")
+    figure = Figure(figsize=(7.6, 5.1), layout="constrained")
     (path, rates), (losses, lines) = figure.subplots(2, 2, width_ratios=(1.3, 1))
     _draw_path(path, view)
     _draw_rates(rates, view)
