@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import tyro
 
 from riverrun import __version__
+from riverrun.cli import landscape as landscape_lab
+from riverrun.cli import theory as theory_lab
 from riverrun.cli.audit import audit
 from riverrun.cli.average import average
 from riverrun.cli.best import best
@@ -21,12 +23,26 @@ from riverrun.cli.feed import feed
 from riverrun.cli.generate import generate
 from riverrun.cli.merge import merge
 from riverrun.cli.plan import plan
+from riverrun.cli.probe import probe
 from riverrun.cli.train import train
 from riverrun.cli.tree import tree
 from riverrun.errors import RiverrunError
 
 # Flags without their opposites, and no "{None}|" before every optional value.
 _STYLE = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
+_GROUPS = (
+    ("data", "Make a corpus from text, and show what a corpus holds.", (ingest, inspect)),
+    (
+        "theory",
+        "Linear regression as a model of pretraining: rates, methods against the lower bound, claims.",
+        (theory_lab.rates, theory_lab.compare, theory_lab.figure3, theory_lab.fit, theory_lab.verify),
+    ),
+    (
+        "landscape",
+        "River valleys: toys that show why decays and averages work, and probes of real runs.",
+        (landscape_lab.river, landscape_lab.bigram, probe, landscape_lab.verify),
+    ),
+)
 _ABOUT = "Pretrain language models without fixing the end in advance."
 
 
@@ -53,10 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         doctor,
     ):
         app.command(verb)
-    data = tyro.extras.SubcommandApp()
-    data.command(ingest)
-    data.command(inspect)
-    app.command(data, name="data", help="Make a corpus from text, and show what a corpus holds.")
+    for name, about, verbs in _GROUPS:
+        group = tyro.extras.SubcommandApp()
+        for grouped in verbs:
+            group.command(grouped)
+        app.command(group, name=name, help=about)
     try:
         code: int = app.cli(prog="riverrun", description=_ABOUT, args=arguments, config=_STYLE) or 0
         sys.stdout.flush()
