@@ -188,10 +188,9 @@ def test_losses_are_taken_at_the_start_the_end_and_wherever_weights_are_kept(sma
         training.fall(4, 12)
 
 
-def test_a_rate_at_which_the_weights_become_infinite_is_refused(small):
-    rates = learning_rates(Constant(), steps=200, peak=1e3)
-    with (
-        np.errstate(all="ignore"),
-        pytest.raises(SettingError, match="peak LR: got 1000; the weights are infinite"),
-    ):
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("peak", [1e3, 1e300])
+def test_a_rate_at_which_the_weights_become_infinite_is_refused_without_warnings(peak, small):
+    rates = learning_rates(Constant(), steps=200, peak=peak)
+    with pytest.raises(SettingError, match="for the embedding model; its weights are infinite by step"):
         train_bigrams(small, Embedding(dims=4), rates, runs=1, every=5)

@@ -99,6 +99,7 @@ def test_tables_have_a_row_for_each(river, bigrams):
         ({"peak": 0.0}, "peak LR: got 0; must be a number above 0"),
         ({"amplitude": -1.0}, "curvature: got -1; must be 0, for a straight river, or more"),
         ({"amplitude": float("nan")}, "curvature: got nan"),
+        ({"seed": -1}, "seed: got -1; must be 0 or more"),
     ],
 )
 def test_a_river_that_cannot_be_run_is_refused(settings, message):
@@ -111,6 +112,7 @@ def test_a_river_that_cannot_be_run_is_refused(settings, message):
     [
         ({"steps": 19}, "steps: got 19; must be at least 20"),
         ({"peak": -1.0}, "peak LR: got -1; must be a number above 0"),
+        ({"seed": -1}, "seed: got -1; must be 0 or more"),
     ],
 )
 def test_a_bigram_training_that_cannot_be_run_is_refused(settings, message):

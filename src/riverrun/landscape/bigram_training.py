@@ -10,6 +10,7 @@ import numpy as np
 from riverrun.errors import SettingError
 from riverrun.landscape.bigram import Bigrams, log_softmax
 from riverrun.landscape.bigram_models import Model, Weights
+from riverrun.landscape.noise import generator
 from riverrun.schedules.shapes import Floats
 
 BATCH = 16
@@ -69,23 +70,26 @@ def train_bigrams(
         keep: steps whose weights are kept; the losses are taken there too.
 
     Raises:
-        SettingError: the weights have become infinite: the rates are too high.
+        SettingError: the weights have become infinite, the rates are too high; a negative seed.
     """
-    random = np.random.default_rng(seed)
+    random = generator(seed)
     weights = model.start(bigrams, runs, random)
     last = len(rates)
     losses: dict[int, tuple[float, float]] = {}
     kept: dict[int, Weights] = {}
     for step in range(last + 1):
-        if step:
-            _update(bigrams, model, weights, float(rates[step - 1]), runs, random)
-        if step % every == 0 or step == last or step in keep:
-            excess = bigrams.excess(model.logits(weights))
-            losses[step] = float(excess.uncertain.mean()), float(excess.certain.mean())
-            if not np.isfinite(losses[step]).all():
-                raise SettingError(
-                    f"peak LR: got {rates.max():g}; the weights are infinite by step {step}. Choose a lower one"
-                )
+        # Weights that grow without bounds end in one error, not in a warning for every operation.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if step:
+                _update(bigrams, model, weights, float(rates[step - 1]), runs, random)
+            if step % every == 0 or step == last or step in keep:
+                excess = bigrams.excess(model.logits(weights))
+                losses[step] = float(excess.uncertain.mean()), float(excess.certain.mean())
+        if not np.isfinite(losses.get(step, 0.0)).all():
+            raise SettingError(
+                f"peak LR: got {rates.max():g} for the {type(model).__name__.lower()} model; "
+                f"its weights are infinite by step {step}. Choose a lower one"
+            )
         if step in keep:
             kept[step] = tuple(array.copy() for array in weights)
     uncertain, certain = np.array(list(losses.values())).T

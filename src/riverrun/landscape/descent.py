@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from riverrun.errors import SettingError
+from riverrun.landscape.noise import generator
 from riverrun.landscape.valley import Points, Valley
 from riverrun.schedules import Schedule
 from riverrun.schedules.shapes import Floats
@@ -35,14 +36,14 @@ def walk(valley: Valley, rates: Floats, *, runs: int = RUNS, seed: int = 0) -> I
     Two walks with one seed meet the same noise at the same step, so that schedules are compared pairwise.
 
     Raises:
-        SettingError: a rate at which runs diverge across the valley; it names the limit.
+        SettingError: a rate at which runs diverge across the valley, naming the limit; a negative seed.
     """
     if rates.max() >= valley.largest_stable_rate:
         raise SettingError(
             f"peak LR: got {rates.max():g}; must be below {valley.largest_stable_rate:.4g}, "
             "2 over the largest curvature, or runs diverge"
         )
-    random = np.random.default_rng(seed)
+    random = generator(seed)
     points = valley.springs(runs)
     for rate in rates:
         gradient = valley.gradient(points)

@@ -100,7 +100,7 @@ def _draw_lines(axes: Axes, view: RiverView) -> None:
     axes.set_title("Between WSD checkpoints, 40 hills")
     axes.set_xlabel("position on the line (0 first, 1 last)")
     axes.set_ylabel("mean loss")
-    axes.margins(y=0.2)
+    axes.margins(y=0.3)
     axes.legend(fontsize=6.5, loc="lower left")
 
 
