@@ -26,6 +26,11 @@ class Measurement:
     high: float = math.inf
     strict: bool = False
 
+    def __post_init__(self) -> None:
+        # NumPy's scalars would make `holds` one that JSON does not know.
+        for name in ("value", "low", "high"):
+            object.__setattr__(self, name, float(getattr(self, name)))
+
     @property
     def holds(self) -> bool:
         """Whether the value lies between the bounds."""

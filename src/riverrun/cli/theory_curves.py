@@ -29,7 +29,7 @@ def curves_of(node: Node, after: float) -> list[Curve]:
     records = read_records(node.metrics_path)
     if not records:
         raise SettingError(f"{node.path}: has no metrics yet; train it first")
-    last = int(records[-1]["step"])
+    last = int(max(record["step"] for record in (*records, *node.readouts())))
     rates = plan.recipe.optimizer.peak_lr * plan.schedule(np.arange(1, last + 1))
     summed = np.cumsum(rates)
     first = max(1, round(after * last))
