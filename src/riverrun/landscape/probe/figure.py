@@ -17,7 +17,7 @@ from riverrun.landscape.probe.move import Moved
 from riverrun.landscape.probe.plane import PlaneLosses
 from riverrun.landscape.probe.shape import difference
 
-_PANEL = (3.2, 2.9)
+_PANEL = (3.0, 2.6)
 _LEVELS = 20
 
 
@@ -79,7 +79,7 @@ def _draw_lines(axes: Axes, lines: Sequence[LineLosses], title: str) -> None:
     axes.axhline(0, color="#7F7F7F", linewidth=0.6)
     _set_title(axes, f"{title}, {lines[0].tokens:,} tokens")
     axes.set_xlabel("position on the line")
-    axes.set_ylabel("loss above that at 0, 1/1000 nat")
+    axes.set_ylabel("loss - that at 0, 1/1000 nat")
     _put_legend_below(axes, columns=1)
 
 
@@ -102,7 +102,7 @@ def _draw_plane(axes: Axes, plane: PlaneLosses) -> None:
         axes.plot(*point, mark, color=COLOURS[1], markeredgecolor="white", markersize=7, label=place.label)
     axes.grid(visible=False)
     _set_title(axes, f"Loss over a plane, {plane.tokens:,} tokens")
-    axes.set_xlabel("distance from the first, towards the second")
+    axes.set_xlabel("distance towards the second place")
     axes.set_ylabel("distance across")
     _put_legend_below(axes, columns=2)
     axes.figure.colorbar(filled, ax=axes, ticks=levels[[0, 6, 10, 14, 17, 20]], format="%.2f")
@@ -114,7 +114,7 @@ def _draw_eigenvalues(axes: Axes, sharpness: Sharpness, where: str) -> None:
     axes.errorbar(numbers, pairs.values, yerr=pairs.residuals, fmt="o", color=COLOURS[0], capsize=2)
     axes.set_ylim(0, 1.1 * float(pairs.values.max()))
     axes.set_xticks(numbers)
-    _set_title(axes, f"Hessian eigenvalues at {where}, {sharpness.tokens:,} tokens")
+    _set_title(axes, f"Hessian at {where}, {sharpness.tokens:,} tokens")
     axes.set_xlabel("number")
     axes.set_ylabel("eigenvalue")
 
@@ -131,7 +131,7 @@ def _draw_shares(axes: Axes, moves: Sequence[Moved], sharpness: Sharpness) -> No
     axes.set_xscale("log")
     axes.axvline(sharpness.random_share, color=COLOURS[1], linewidth=1)
     count = len(sharpness.eigenpairs.values)
-    _set_title(axes, f"Share in the space of {count} eigenvectors (line: random)")
+    _set_title(axes, f"Share in the space of {count} eigenvectors")
 
 
 def _set_title(axes: Axes, title: str) -> None:
