@@ -53,6 +53,7 @@ bench: $(VENV)/.dev $(VENV)/mergekit/bin/mergekit-yaml
 	$(BIN)/python benchmarks/history.py
 	$(BIN)/python benchmarks/merge.py --mergekit $(VENV)/mergekit/bin/mergekit-yaml
 	$(BIN)/python benchmarks/ingest.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/theory.py
 
 # The tables and figures of the README, in half an hour on two cores; what is there already is not trained again.
 compare: $(VENV)/.dev

@@ -28,9 +28,9 @@ LAST = "last"
 BLOCKS = 0.02
 """Usual length of the macro engine's blocks, as a fraction of the position."""
 
-# What the engines are trusted with before "auto" takes the next one, or a caller is told to; about half a minute.
-_MOST_EXACT = 3e9  # updates x modes x schedules
-_MOST_BINNED = 2**17  # updates
+# Up to how much "auto" takes an engine, and a caller may: about a second, and minutes.
+_USUAL_EXACT, _MOST_EXACT = 3e7, 3e9  # updates x modes x schedules
+_USUAL_BINNED, _MOST_BINNED = 2**14, 2**23  # updates
 
 
 class RiskWarning(UserWarning):
@@ -76,8 +76,8 @@ def risk(
     """The expected excess risk at given positions.
 
     Engines, all with Gaussian features: "exact" takes every update of every mode; "binned" every update of bins of
-    modes, within 3e-4 of exact; "macro" blocks of updates of bins, within 5e-4 of exact. "auto" takes the first that
-    is done in about half a minute.
+    modes, within 3e-4 of exact; "macro" blocks of updates of bins, within 5e-4 of exact. "auto" takes the first of
+    them that needs about a second.
 
     Args:
         problem: what is learned.
@@ -172,18 +172,16 @@ def _positions(at: int | Sequence[int] | ArrayLike) -> tuple[int, ...]:
 def _choose(problem: Regression, engine: Engine, steps: int, rows: int) -> Engine:
     exactly = steps * problem.spectrum.dimension * rows
     if engine == "auto":
-        return (
-            "exact" if exactly <= _MOST_EXACT / 100 else "binned" if steps <= _MOST_BINNED // 8 else "macro"
-        )
+        return "exact" if exactly <= _USUAL_EXACT else "binned" if steps <= _USUAL_BINNED else "macro"
     if engine == "exact" and exactly > _MOST_EXACT:
         raise ValueError(
             f"engine: exact takes {steps:.3g} updates of {problem.spectrum.dimension:.3g} modes in {rows} schedules; "
             f'that is above {_MOST_EXACT:.0e}, use "binned" (the same updates of {problem.modes.rate.size} bins) or '
             '"macro"'
         )
-    if engine == "binned" and steps > 64 * _MOST_BINNED:
+    if engine == "binned" and steps > _MOST_BINNED:
         raise ValueError(
-            f'engine: binned takes {steps:.3g} updates one by one; above {64 * _MOST_BINNED:.3g} use "macro"'
+            f'engine: binned takes {steps:.3g} updates one by one; above {_MOST_BINNED:.3g} use "macro"'
         )
     if engine not in ("exact", "binned", "macro"):
         raise ValueError(f"engine: got {engine!r}; must be auto, exact, binned or macro")
