@@ -24,6 +24,7 @@ from riverrun.cli.generate import generate
 from riverrun.cli.merge import merge
 from riverrun.cli.plan import plan
 from riverrun.cli.probe import probe
+from riverrun.cli.theory_fit import fit
 from riverrun.cli.train import train
 from riverrun.cli.tree import tree
 from riverrun.errors import RiverrunError
@@ -35,7 +36,7 @@ _GROUPS = (
     (
         "theory",
         "Linear regression as a model of pretraining: rates, methods against the lower bound, claims.",
-        (theory_lab.rates, theory_lab.compare, theory_lab.figure3, theory_lab.fit, theory_lab.verify),
+        (theory_lab.rates, theory_lab.compare, theory_lab.figure3, fit, theory_lab.verify),
     ),
     (
         "landscape",
