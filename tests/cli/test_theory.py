@@ -42,13 +42,15 @@ def test_figure_3_has_six_panels(riverrun, here):
     ("arguments", "complaint"),
     [
         (("rates", "--capacity", "0.9"), "--capacity: got 0.9; must be more than 1"),
-        (("rates", "--gammas", "0.3", "1.5"), "--gamma: got 1.5; must be at least 0 and less than 1"),
+        (("rates", "--gammas", "0.3", "1.5"), "--gammas: got 1.5; must be at least 0 and less than 1"),
         (
             ("compare", "--source", "1"),
             "--source: got 1.0; must be more than 1, or the risk at w = 0 is infinite",
         ),
         (("compare", "--horizons", "64", "32"), "--horizons: got [64, 32]; must increase, from 16"),
-        (("compare", "--average", "tial:0.2"), "--profile: got 'tial:0.2'"),
+        (("compare", "--horizons", "-5"), "--horizons: got [-5]; must increase, from 16"),
+        (("compare", "--noise", "0"), "--noise: got 0; must be more than 0"),
+        (("compare", "--average", "tial:0.2"), "--average: got 'tial:0.2'"),
         (("figure3", "--workers", "0"), "--workers: got 0; must be at least 1"),
         (("verify", "--only", "C99"), "theory verify --only: there is no claim 'C99'"),
         (("fit", "nowhere"), "nowhere: is no run of riverrun"),

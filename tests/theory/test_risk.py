@@ -171,6 +171,8 @@ def test_a_dimension_too_small_for_the_horizon_is_told():
     [
         ({"at": [100, 50]}, "at: got"),
         ({"at": 0}, "at: got 0"),
+        ({"at": 10.7}, "at: got 10.7; must be increasing whole positions"),
+        ({"at": [3, 2**54]}, "at: got [3, 18014398509481984]"),
         ({"lr": -1.0}, "lr: got -1; must be positive"),
         ({"lr": float("nan")}, "lr: got nan; must be positive"),
         ({"engine": "fast"}, "engine: got 'fast'"),
@@ -204,3 +206,22 @@ def test_the_lower_bound_is_the_posterior_s_risk_with_orthogonal_features():
     assert lower_bound(problem, steps) == pytest.approx((modes.rate * posterior).sum(), rel=1e-12)
     assert lower_bound(problem, [0, 10]).shape == (2,)
     assert lower_bound(problem, 0) == pytest.approx(modes.source.sum())
+
+
+def test_the_lower_bound_takes_own_eigenvalues_one_by_one():
+    target = np.zeros(1000)
+    target[0] = 10.0
+    problem = Regression(spectrum=Eigenvalues(np.full(1000, 0.01), target))
+    assert lower_bound(problem, 1000) == pytest.approx(1 / (1 / 1.0 + 1000))
+    with pytest.raises(ValueError, match="steps: got -5; must be at least 0"):
+        lower_bound(problem, -5)
+
+
+def test_the_same_average_twice_is_one():
+    problem = Regression(spectrum=PowerLaw(capacity=1.5, source=2.5, dimension=10**6))
+    assert risk(problem, Constant(), 0.1, [10, 20], [Tail(0.5), Tail(0.5)])["tail-0.5"].shape == (1, 2)
+
+
+def test_few_updates_of_very_many_modes_are_binned():
+    problem = Regression(spectrum=PowerLaw(capacity=1.5, source=2.5, dimension=2 * 10**7))
+    assert risk(problem, Constant(), 0.1, 1).engine == "binned"

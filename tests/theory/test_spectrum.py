@@ -72,5 +72,7 @@ def test_own_eigenvalues_are_sorted_and_binned_by_size():
 def test_own_eigenvalues_must_fit_their_target():
     with pytest.raises(ValueError, match=r"got shapes \(2,\) and \(3,\)"):
         Eigenvalues([1.0, 0.5], [1.0, 1.0, 1.0])
+    with pytest.raises(ValueError, match="at least 1e-100 of the largest"):
+        Eigenvalues([1.0, 1e-200], [1.0, 1.0])
     with pytest.raises(ValueError, match="must be positive"):
         Eigenvalues([1.0, -0.5], [1.0, 1.0])

@@ -61,6 +61,8 @@ def test_a_comparison_tunes_each_method_as_it_allows(problem):
     assert np.all(each.risks <= once.risks * 1.001)
     with pytest.raises(ValueError, match="horizons: got"):
         compare(problem, (64, 32))
+    with pytest.raises(ValueError, match="noise: got 0"):
+        compare(Regression(spectrum=problem.spectrum, noise=0.0), (64, 128))
 
 
 def test_slopes_refuse_what_is_no_grid():

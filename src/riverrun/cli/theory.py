@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,7 +46,8 @@ def rates(
     with _mendable():
         best = law.best_gamma(capacity, source)
         published = law.published_best_gamma(capacity, source)
-        every = tuple(sorted({*gammas, best, min(published, 0.95)}))
+        # 1 - a/b is rarely a float of its own: 0.2 and 0.19999999999999996 are one row.
+        every = tuple(sorted({round(gamma, 9) for gamma in (*gammas, best, min(published, 0.95))}))
         predicted = [
             (law.averaged_exponent(capacity, source, gamma), law.last_exponent(capacity, source, gamma))
             for gamma in every
@@ -134,9 +136,7 @@ def compare(
 
     with _mendable():
         # As many modes as the longest run needs at the largest LRs tried.
-        dimension = int(
-            min(1e13, max(1e4, 40 * (4.0 * max(horizons, default=1)) ** (1 / max(capacity, 1.0001))))
-        )
+        dimension = int(min(1e13, max(1e4, 40 * (4.0 * max(1, *horizons)) ** (1 / max(capacity, 1.0001)))))
         problem = Regression(
             spectrum=PowerLaw(capacity=capacity, source=source, dimension=dimension), noise=noise, batch=batch
         )
@@ -225,7 +225,8 @@ def figure3(*, workers: int | None = None, out: Path = FOLDER, json: bool = Fals
             for name, risks in panel.risks.items()
         ),
         notes=(
-            "Each method has the LR of the least mean risk over the checkpoints; † is the largest one tried.",
+            "Each method has the LR of the least mean risk over the checkpoints; † is the largest tried, 8; constants "
+            "and cosines end at the stability limit.",
         ),
     )
 
@@ -258,6 +259,11 @@ def verify(
     return run_claims("theory verify", CLAIMS, only, quick=quick, detail=detail, json=json)
 
 
+# What the library calls otherwise than the options do.
+_NAMED = {"profile": "average", "gamma": "gammas"}
+_OPTIONS = re.compile(r"^(profile|gamma)(?=:)")
+
+
 @contextmanager
 def _mendable() -> Iterator[None]:
     """Wrong arguments of the library as errors of the command line, and its warnings on standard error."""
@@ -271,7 +277,7 @@ def _mendable() -> Iterator[None]:
         try:
             yield
         except ValueError as error:
-            raise SettingError(f"--{error}") from None
+            raise SettingError(f"--{_OPTIONS.sub(lambda name: _NAMED[name[0]], str(error))}") from None
         finally:
             for warning in caught:
                 print(f"riverrun: {warning.message}", file=sys.stderr)

@@ -70,10 +70,12 @@ def compare(problem: Regression, horizons: Sequence[int] = HORIZONS, average: Pr
     spectrum has none, and its row is left out.
 
     Raises:
-        ValueError: horizons that do not increase from 16 on.
+        ValueError: horizons that do not increase from 16 on, or no noise.
     """
     if not horizons or horizons[0] < 16 or any(after <= before for before, after in pairwise(horizons)):
         raise ValueError(f"horizons: got {list(horizons)}; must increase, from 16")
+    if not problem.noise:
+        raise ValueError("noise: got 0; must be more than 0, for without it the lower bound is 0")
     bound = lower_bound(problem, np.array(horizons))
     lrs = lr_grid(problem, _SMALLEST_LR)
     wide = lr_grid(problem, 2**-10, _LARGEST_LR)

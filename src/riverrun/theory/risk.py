@@ -13,11 +13,12 @@ from numpy.typing import ArrayLike
 
 from riverrun.averaging.profiles import Profile
 from riverrun.schedules import Schedule
+from riverrun.schedules.fields import LARGEST_STEP
 from riverrun.theory import exact, macro
 from riverrun.theory.accumulators import accumulators, kinks
 from riverrun.theory.batch import ScheduleBatch
 from riverrun.theory.problem import Regression
-from riverrun.theory.spectrum import Floats
+from riverrun.theory.spectrum import MOST_SINGLE_MODES, Floats
 from riverrun.theory.state import BIAS, VARIANCE, State
 
 Engine = Literal["auto", "exact", "binned", "macro"]
@@ -77,7 +78,8 @@ def risk(
 
     Engines, all with Gaussian features: "exact" takes every update of every mode; "binned" every update of bins of
     modes, within 3e-4 of exact; "macro" blocks of updates of bins, within 5e-4 of exact. "auto" takes the first of
-    them that needs about a second.
+    them that needs about a second. Blocks are no longer than the window of an average: "macro" takes an average of
+    fixed length, `FixedBeta`, nearly update by update.
 
     Args:
         problem: what is learned.
@@ -97,6 +99,7 @@ def risk(
     """
     batch = ScheduleBatch.of(schedules, lr)
     reads = _positions(at)
+    averages = tuple(dict.fromkeys(averages))
     if not 0 < blocks <= 0.25:
         raise ValueError(f"blocks: got {blocks!r}; must be more than 0 and at most 0.25")
     chosen = _choose(problem, engine, reads[-1], len(batch.peaks))
@@ -145,7 +148,7 @@ def window_risks(problem: Regression, schedule: Schedule, lr: float, steps: int)
     batch = ScheduleBatch.of(schedule, lr)
     if len(batch.peaks) != 1:
         raise ValueError("lr: all windows are found for one schedule at a time")
-    (steps,) = _positions(steps)
+    steps = _positions([steps])[0]
     modes = problem.modes
     if steps * modes.rate.size > 2**31:
         raise ValueError(f"steps: got {steps}; all windows need every moment, name fewer updates")
@@ -163,16 +166,18 @@ def window_risks(problem: Regression, schedule: Schedule, lr: float, steps: int)
 
 
 def _positions(at: int | Sequence[int] | ArrayLike) -> tuple[int, ...]:
-    found = tuple(int(step) for step in np.atleast_1d(np.asarray(at)))
-    if not found or found[0] < 1 or any(after <= before for before, after in pairwise(found)):
-        raise ValueError(f"at: got {at!r}; must be increasing positions, from 1")
-    return found
+    steps = np.atleast_1d(np.asarray(at))
+    whole = steps.ndim == 1 and steps.size > 0 and steps.dtype.kind in "iu"
+    if not whole or steps[0] < 1 or steps[-1] > LARGEST_STEP or np.any(np.diff(steps) <= 0):
+        raise ValueError(f"at: got {at!r}; must be increasing whole positions, from 1 to 2**53")
+    return tuple(steps.tolist())
 
 
 def _choose(problem: Regression, engine: Engine, steps: int, rows: int) -> Engine:
     exactly = steps * problem.spectrum.dimension * rows
     if engine == "auto":
-        return "exact" if exactly <= _USUAL_EXACT else "binned" if steps <= _USUAL_BINNED else "macro"
+        few = exactly <= _USUAL_EXACT and problem.spectrum.dimension <= MOST_SINGLE_MODES
+        return "exact" if few else "binned" if steps <= _USUAL_BINNED else "macro"
     if engine == "exact" and exactly > _MOST_EXACT:
         raise ValueError(
             f"engine: exact takes {steps:.3g} updates of {problem.spectrum.dimension:.3g} modes in {rows} schedules; "

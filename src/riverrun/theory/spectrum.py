@@ -72,7 +72,7 @@ class PowerLaw:
     Args:
         capacity: a > 1, the decay of the eigenvalues.
         source: b > 1, the decay of the target's parts; large for easy targets.
-        dimension: at most 1e13. Modes that a run never learns must be among them: see `Regression.check_dimension`.
+        dimension: at most 1e13. Modes that a run never learns must be among them: see `Regression.least_dimension`.
 
     Raises:
         ValueError: an exponent is not above 1 (its sum would grow without end with the dimension), or the dimension
@@ -124,12 +124,12 @@ class PowerLaw:
         return Modes(square / trace, square, source, np.diff(edges).astype(np.float64))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays compare element by element
 class Eigenvalues:
     """A spectrum of one's own.
 
     Args:
-        eigenvalues: [d], all positive.
+        eigenvalues: [d], all positive, none below 1e-100 of the largest.
         target: [d], w* in the eigenbasis; its signs play no part.
 
     Raises:
@@ -148,6 +148,8 @@ class Eigenvalues:
             raise ValueError(
                 "eigenvalues: all must be positive and finite, and so must be the target's parts"
             )
+        if values.min() < 1e-100 * values.max():
+            raise ValueError(f"eigenvalues: got {values.min():.3g}; must be at least 1e-100 of the largest")
         order = np.argsort(-values, kind="stable")
         object.__setattr__(self, "eigenvalues", values[order])
         object.__setattr__(self, "target", aims[order])

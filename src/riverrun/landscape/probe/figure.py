@@ -17,7 +17,7 @@ from riverrun.landscape.probe.move import Moved
 from riverrun.landscape.probe.plane import PlaneLosses
 from riverrun.landscape.probe.shape import difference
 
-_PANEL = (3.0, 2.6)
+_PANEL = (3.2, 2.6)
 _LEVELS = 20
 
 
@@ -31,10 +31,10 @@ def draw(probed: Probed) -> Figure:
     panels = _panels(probed)
     columns = -(-len(panels) // 2)
     figure = Figure(figsize=(_PANEL[0] * columns, 2 * _PANEL[1]), layout="constrained")
-    axes = figure.subplots(2, columns, squeeze=False).T.flat
+    axes = list(figure.subplots(2, columns, squeeze=False).T.flat)
     for panel, draw_panel in zip(axes, panels, strict=False):
         draw_panel(panel)
-    for left_over in list(figure.axes)[len(panels) :]:
+    for left_over in axes[len(panels) :]:
         left_over.set_axis_off()
     return figure
 
@@ -123,15 +123,16 @@ def _draw_speeds(axes: Axes, moves: Sequence[Moved]) -> None:
     drawn = [one for one in moves if one.speed is not None]
     _draw_bars(axes, drawn, [one.speed or 0.0 for one in drawn])
     axes.axvline(0, color="#7F7F7F", linewidth=0.6)
-    _set_title(axes, "Along the river, per unit of summed LR")
+    _set_title(axes, "Along the river / summed LR")
 
 
 def _draw_shares(axes: Axes, moves: Sequence[Moved], sharpness: Sharpness) -> None:
     _draw_bars(axes, moves, [one.share or 0.0 for one in moves])
     axes.set_xscale("log")
-    axes.axvline(sharpness.random_share, color=COLOURS[1], linewidth=1)
+    axes.axvline(sharpness.random_share, color="black", linewidth=1, label="a random direction")
     count = len(sharpness.eigenpairs.values)
-    _set_title(axes, f"Share in the space of {count} eigenvectors")
+    _set_title(axes, f"Share in {count} eigenvectors")
+    _put_legend_below(axes, columns=1)
 
 
 def _set_title(axes: Axes, title: str) -> None:
@@ -139,7 +140,7 @@ def _set_title(axes: Axes, title: str) -> None:
 
 
 def _put_legend_below(axes: Axes, columns: int) -> None:
-    axes.legend(fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=columns, frameon=False)
+    axes.legend(fontsize=6.5, loc="upper center", bbox_to_anchor=(0.5, -0.26), ncols=columns, frameon=False)
 
 
 def _draw_bars(axes: Axes, moves: Sequence[Moved], values: Sequence[float]) -> None:
