@@ -19,11 +19,10 @@ from riverrun.runs import Tree
 from riverrun.runs.checkpoint import Checkpoint
 from riverrun.runs.metrics import read_records
 from riverrun.schedules import Constant
-from riverrun.train.engine import Engine
+from riverrun.train.engine import settle
 from riverrun.train.readouts import evaluate, open_windows
 from riverrun.train.restore import open_recorded, restore_readout
 
-CPU = Engine(torch.device("cpu"), "fp32", compile=False)
 # Relative to the weights, what fp32 sums of dozens of iterates may be off by.
 ROUNDING = 1e-6
 
@@ -189,9 +188,11 @@ def test_what_it_says_of_an_average_is_so(riverrun, run_with_history, here):
     (record,) = node.averages()
     assert record.items() <= facts.items()
     assert record.keys() >= {"step", "tokens", "profile", "bound", "source", "loss/tail-0.5", "bpb/tail-0.5"}
-    _, corpus, plan = open_recorded(node)
+    recipe, corpus, plan = open_recorded(node)
     _, model = load_pretrained(here / "averaged")
-    assert record["loss/tail-0.5"] == evaluate(model, open_windows(corpus, plan).report, CPU)
+    # In the precision that the recipe's "auto" is on this processor.
+    _, engine = settle(recipe)
+    assert record["loss/tail-0.5"] == evaluate(model, open_windows(corpus, plan).report, engine)
     rows = dict(re.split(r"\s+", line, maxsplit=1) for line in ended.out.splitlines())
     assert rows["average"] == (
         f"tail-0.5 of trunk at step 33: tail:0.5, {facts['bound']:.1%} of the weight lies on other iterates"
