@@ -13,14 +13,13 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
-from riverrun.cli.summary import print_whole
+from riverrun.cli.grids import print_grid
 from riverrun.compare.arms import Design
 from riverrun.compare.claims import NOTE, claims_table
 from riverrun.compare.comparison import Compared
 from riverrun.compare.measured import Facts, Measured, measure
 from riverrun.compare.report import write_report
 from riverrun.compare.verdicts import Claim
-from riverrun.grid import rich_table
 from riverrun.runs.metrics import to_json
 from riverrun.units import short_count
 
@@ -45,11 +44,7 @@ def print_report(
     measured = measure(design.methods(), compared.results, facts)
     tables, found = write_report(folder, measured)
     for grid in tables:
-        console.print(Text(grid.title, "italic"))
-        print_whole(console, rich_table(grid))
-        for note in grid.notes:
-            console.print(Text(note, "dim"))
-        console.print()
+        print_grid(console, grid)
     if found:
         console.print(claims_table(found))
         console.print(Text(f"{NOTE}\n", "dim"))

@@ -108,11 +108,8 @@ def verify(
 
 def _say(figure: Path, grids: Sequence[Grid], facts: dict[str, Any], json: bool) -> None:
     """The tables and the figure's place, or the same as JSON."""
-    from rich.text import Text
-
     from riverrun.cli.console import PatientConsole
-    from riverrun.cli.summary import print_whole
-    from riverrun.grid import rich_table
+    from riverrun.cli.grids import print_grid
     from riverrun.runs.metrics import to_json
 
     if json:
@@ -120,9 +117,5 @@ def _say(figure: Path, grids: Sequence[Grid], facts: dict[str, Any], json: bool)
         return
     console = PatientConsole(highlight=False)
     for grid in grids:
-        console.print(Text(grid.title, "italic"), soft_wrap=True)
-        print_whole(console, rich_table(grid))
-        for note in grid.notes:
-            console.print(Text(note, "dim"), soft_wrap=True)
-        console.print()
+        print_grid(console, grid)
     console.print(f"Drawn in {figure}.", soft_wrap=True, markup=False)

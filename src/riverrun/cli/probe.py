@@ -70,19 +70,12 @@ def probe(
 
 
 def _print(console: Console, run: Path, probed: Probed, quiet: bool) -> None:
-    from rich.text import Text
-
     from riverrun.cli.commands import program
-    from riverrun.cli.summary import print_whole
-    from riverrun.grid import rich_table
+    from riverrun.cli.grids import print_grid
     from riverrun.landscape.probe.tables import tables
 
     for grid in () if quiet else tables(probed):
-        console.print(Text(grid.title, "italic"))
-        print_whole(console, rich_table(grid))
-        for note in grid.notes:
-            console.print(Text(note, "dim"))
-        console.print()
+        print_grid(console, grid)
     for claim in probed.claims:
         console.print(f"{claim.verdict}: {claim.statement}.", soft_wrap=True, markup=False)
         for one in probed.lines:

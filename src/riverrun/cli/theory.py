@@ -43,6 +43,8 @@ def rates(
     from riverrun.theory import rates as law
     from riverrun.theory.slopes import asymptotic_slopes
 
+    if not json:
+        _needs_figure("theory rates")
     with _mendable():
         best = law.best_gamma(capacity, source)
         published = law.published_best_gamma(capacity, source)
@@ -103,7 +105,7 @@ def rates(
 
         return draw_rates(capacity, source, found)
 
-    _tell(grid, "theory rates", out / f"rates-{capacity:g}-{source:g}.png", draw)
+    _tell(grid, out / f"rates-{capacity:g}-{source:g}.png", draw)
 
 
 def compare(
@@ -134,6 +136,8 @@ def compare(
     from riverrun.theory import PowerLaw, Regression
     from riverrun.theory.comparison import compare as compare_methods
 
+    if not json:
+        _needs_figure("theory compare")
     with _mendable():
         # As many modes as the longest run needs at the largest LRs tried.
         dimension = int(min(1e13, max(1e4, 40 * (4.0 * max(1, *horizons)) ** (1 / max(capacity, 1.0001)))))
@@ -174,7 +178,7 @@ def compare(
 
         return draw_comparison(found)
 
-    _tell(grid, "theory compare", out / f"compare-{capacity:g}-{source:g}.png", draw)
+    _tell(grid, out / f"compare-{capacity:g}-{source:g}.png", draw)
 
 
 def figure3(*, workers: int | None = None, out: Path = FOLDER, json: bool = False) -> None:
@@ -192,6 +196,8 @@ def figure3(*, workers: int | None = None, out: Path = FOLDER, json: bool = Fals
 
     if workers is not None and workers < 1:
         raise SettingError(f"--workers: got {workers}; must be at least 1")
+    if not json:
+        _needs_figure("theory figure3")
     panels = panels_of(workers)
     if json:
         _print_json(
@@ -235,7 +241,7 @@ def figure3(*, workers: int | None = None, out: Path = FOLDER, json: bool = Fals
 
         return draw_figure3(panels)
 
-    _tell(grid, "theory figure3", out / "figure3.png", draw)
+    _tell(grid, out / "figure3.png", draw)
 
 
 def verify(
@@ -289,23 +295,21 @@ def _print_json(value: object) -> None:
     print(to_json(value))
 
 
-def _tell(grid: Grid, command: str, target: Path, draw: Callable[[], Figure]) -> None:
+def _needs_figure(command: str) -> None:
+    from riverrun.extras import require_packages
+
+    require_packages(command, "labs", {"matplotlib": "the figure; --json does without"})
+
+
+def _tell(grid: Grid, target: Path, draw: Callable[[], Figure]) -> None:
     """Print a table with its notes, write its figure, say where."""
     from rich.console import Console
-    from rich.text import Text
 
-    from riverrun.cli.summary import print_whole
-    from riverrun.extras import require_packages
-    from riverrun.grid import rich_table
-
-    console = Console(highlight=False)
-    console.print(Text(grid.title, "italic"))
-    print_whole(console, rich_table(grid))
-    for note in grid.notes:
-        console.print(Text(note, "dim"))
-    require_packages(command, "labs", {"matplotlib": "the figure"})
+    from riverrun.cli.grids import print_grid
     from riverrun.drawing import write_figure
 
+    console = Console(highlight=False)
+    print_grid(console, grid)
     target.parent.mkdir(parents=True, exist_ok=True)
     write_figure(target, draw)
     console.print(f"Figure: {target}", soft_wrap=True, markup=False)

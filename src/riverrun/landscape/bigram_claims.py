@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from riverrun.landscape.bigram import reference_bigrams
+from riverrun.landscape.bigram import Bigrams, reference_bigrams
 from riverrun.landscape.bigram_curvature import hessian_traces, top_curvature
 from riverrun.landscape.bigram_formulas import remaining_certain, stationary_uncertain
 from riverrun.landscape.bigram_models import Embedding, Model, Tabular
@@ -44,7 +44,7 @@ def certain_loss() -> Iterator[Measurement]:
 def tabular_progress() -> Iterator[Measurement]:
     """G3: WSD with a linear decay to 0 over the last fifth; traces at the end of the stable phase."""
     bigrams = reference_bigrams()
-    stable_end, training = _wsd(Tabular(), TABULAR_PEAK)
+    stable_end, training = _wsd(bigrams, Tabular(), TABULAR_PEAK)
     uncertain, certain = training.fall(stable_end, STEPS)
     share = uncertain / (uncertain + certain)
     yield Measurement(what="uncertain share of the fall in the decay", value=share, low=0.9)
@@ -59,7 +59,7 @@ def tabular_progress() -> Iterator[Measurement]:
 def embedding_progress() -> Iterator[Measurement]:
     """G4: the same for the embedding model; the 15 largest curvatures of the first run."""
     bigrams = reference_bigrams()
-    stable_end, training = _wsd(Embedding(), EMBEDDING_PEAK)
+    stable_end, training = _wsd(bigrams, Embedding(), EMBEDDING_PEAK)
     for name, step in {"stable": stable_end, "decay": STEPS}.items():
         contexts, nexts = training.kept[step]
         share = top_curvature(bigrams, (contexts[0], nexts[0])).uncertain_share
@@ -70,11 +70,11 @@ def embedding_progress() -> Iterator[Measurement]:
     yield Measurement(what="uncertain share of the fall in the decay", value=share, low=0.9)
 
 
-def _wsd(model: Model, peak: float) -> tuple[int, Training]:
+def _wsd(bigrams: Bigrams, model: Model, peak: float) -> tuple[int, Training]:
     schedule = WSD(budget=STEPS, decay=0.2, floor=0.0)
     stable_end, end = schedule.boundaries[0]
     rates = learning_rates(schedule, steps=STEPS, peak=peak)
-    return stable_end, train_bigrams(reference_bigrams(), model, rates, keep=(EARLY, stable_end, end))
+    return stable_end, train_bigrams(bigrams, model, rates, keep=(EARLY, stable_end, end))
 
 
 CLAIMS = (

@@ -14,6 +14,7 @@ from riverrun.landscape.river_formulas import (
     mismatched_variance,
     progress,
     stationary_elevation,
+    stationary_variance,
     variance_after,
 )
 from riverrun.landscape.river_runs import cyclic_schedule, one_run_losses, wsd_losses, wsds_schedule
@@ -45,8 +46,7 @@ def greedy_decay() -> Iterator[Measurement]:
     """R2: on one hill, from stationarity under a constant rate."""
     steps = 1000
     for a, s in ((1.0, 0.3), (0.3, 0.1)):
-        # Stationarity under the peak: eta s^2 / (a (2 - eta a)).
-        start = PEAK * s**2 / (a * (2 - PEAK * a))
+        start = stationary_variance(PEAK, curvature=a, noise=s)
         where = f"a={a} s={s}"
         rates = greedy_rates(steps, curvature=a, noise=s, start=start)
         growth = float(np.abs(np.diff(1 / rates) - a).max())
@@ -65,7 +65,7 @@ def greedy_decay() -> Iterator[Measurement]:
 def mismatched_slope() -> Iterator[Measurement]:
     """R3: 1/eta grows by mu, from stationarity under a constant rate."""
     steps, a, s = 20_000, 1.0, 0.3
-    start = PEAK * s**2 / (a * (2 - PEAK * a))
+    start = stationary_variance(PEAK, curvature=a, noise=s)
     for ratio in (0.5, 0.7, 0.85, 1.0, 1.15, 1.3):
         slope = ratio * a
         rates = 1 / (1 / PEAK + slope * np.arange(1, steps + 1))

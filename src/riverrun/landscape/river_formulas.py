@@ -16,6 +16,11 @@ def stationary_elevation(valley: Valley, rate: float) -> float:
     return float(np.sum(rate * valley.noise**2 / (2 * (2 - rate * valley.curvatures))))
 
 
+def stationary_variance(rate: float, *, curvature: float, noise: float) -> float:
+    """The v that a constant rate on one hill comes to: eta s^2 / (a (2 - eta a))."""
+    return rate * noise**2 / (curvature * (2 - rate * curvature))
+
+
 def progress(valley: Valley, rates_sum: float) -> float:
     """How far along a straight river the sum of all rates brings a run: l ln(1 + A sum(eta) / l^2)."""
     return float(valley.length * np.log1p(valley.height * rates_sum / valley.length**2))

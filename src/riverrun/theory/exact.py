@@ -51,13 +51,7 @@ def _advance(
     scratch, mixed = np.empty_like(last), np.empty_like(cross)
     for n, lr in enumerate(rates.T[:, :, None]):
         pull = lr * modes.rate
-        shrink = 1 + pull * (pull * spread - 2)
-        push = (lr * lr) * drive
-        forcing = last.sum(-1)
-        forcing += noise
-        last *= shrink
-        np.multiply(forcing[..., None], push, out=scratch)
-        last += scratch
+        _update(last, pull, (lr * lr) * drive, spread, noise, scratch)
         if active:
             cross *= 1 - pull
             average *= kept[n]
@@ -70,15 +64,25 @@ def _advance(
     state.average = dict(zip(active, average, strict=True))
 
 
+def _update(last: Floats, pull: Floats, push: Floats, spread: float, noise: Floats, scratch: Floats) -> None:
+    """m+ in the place of m: pull is lr lambda, push lr^2 lambda^2 / B, spread 1 + 1/B."""
+    forcing = last.sum(-1)
+    forcing += noise
+    last *= 1 + pull * (pull * spread - 2)
+    np.multiply(forcing[..., None], push, out=scratch)
+    last += scratch
+
+
 def trajectory(
     problem: Regression, modes: Modes, schedules: ScheduleBatch, steps: int
 ) -> tuple[Floats, Floats]:
     """The moments of every position 0 .. steps, [steps + 1, 2, K, G], and the learning rates [K, steps]."""
     rates = schedules.rates(np.arange(1, steps + 1))
     state = State.start(problem, modes, len(schedules.peaks))
+    spread, drive, scratch = 1 + 1 / problem.batch, modes.square / problem.batch, np.empty_like(state.last)
     moments = np.empty((steps + 1, *state.last.shape))
     moments[0] = state.last
-    for t in range(1, steps + 1):
-        advance(state, problem, modes, schedules, t - 1, t)
-        moments[t] = state.last
+    for t, lr in enumerate(rates.T[:, :, None], start=1):
+        moments[t] = moments[t - 1]
+        _update(moments[t], lr * modes.rate, (lr * lr) * drive, spread, state.noise, scratch)
     return moments, rates

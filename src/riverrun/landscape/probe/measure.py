@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Protocol
 
 from torch import Tensor
@@ -16,7 +16,7 @@ from riverrun.landscape.probe.lanczos import Eigenpairs, largest_eigenpairs
 from riverrun.landscape.probe.last_update import last_update
 from riverrun.landscape.probe.line import LineKind, LineLosses, walk
 from riverrun.landscape.probe.move import Moved, River, measure_move, river_between, share_within
-from riverrun.landscape.probe.places import Place, weights_of
+from riverrun.landscape.probe.places import weights_of
 from riverrun.landscape.probe.plane import PlaneLosses, survey
 from riverrun.landscape.probe.sequence_losses import SequenceLosses, evenly
 from riverrun.landscape.probe.shape import Verdict, together
@@ -142,19 +142,6 @@ class Probed:
         )
 
 
-class _Weights:
-    """The weights of places, each read once."""
-
-    def __init__(self) -> None:
-        self._read: dict[str, Tensor] = {}
-
-    def __call__(self, place: Place) -> Tensor:
-        key = f"{place.node.id}/{place.step}/{place.readout}"
-        if key not in self._read:
-            self._read[key] = weights_of(place)
-        return self._read[key]
-
-
 def probe_run(tree: Tree, sizes: Sizes, told: Told) -> Probed:
     """Probe a run; nothing is written.
 
@@ -169,7 +156,7 @@ def probe_run(tree: Tree, sizes: Sizes, told: Told) -> Probed:
     _, engine = settle(recipe)
     readouts = replace(recipe.readouts, sequences=sizes.tokens // plan.decoder.context)
     windows = open_windows(corpus, replace(plan, recipe=replace(recipe, readouts=readouts))).report.tokens
-    weights = _Weights()
+    weights = cache(weights_of)  # each place is read once
 
     def losses(share: int) -> SequenceLosses:
         return SequenceLosses(plan.decoder, evenly(windows, len(windows) // share), engine.device)

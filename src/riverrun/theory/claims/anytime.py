@@ -9,7 +9,8 @@ import numpy as np
 from riverrun.averaging.profiles import FixedBeta, HalfLife
 from riverrun.schedules import PowerDecay
 from riverrun.theory import rates
-from riverrun.theory.claims.settings import DOUBLINGS, REGIMES, constant_sweep, named, power_law
+from riverrun.theory.claims.settings import REGIMES, constant_sweep, named, power_law
+from riverrun.theory.comparison import HORIZONS
 from riverrun.theory.risk import LAST, risk
 from riverrun.theory.slopes import HALF
 from riverrun.theory.tuning import best_lr, best_lr_for_all, lr_grid, slope, sweep
@@ -26,7 +27,7 @@ def _tuned_once() -> Iterator[Measurement]:
         lrs, constant = constant_sweep(exponents)
         envelope = np.array([best_lr(lrs, column)[1] for column in constant[HALF.name].T])
         risks = sweep(
-            problem, PowerDecay(exponent=gamma), lr_grid(problem, 2**-10, _LARGEST), DOUBLINGS, [HALF]
+            problem, PowerDecay(exponent=gamma), lr_grid(problem, 2**-10, _LARGEST), HORIZONS, [HALF]
         )
         for name, low, high in ((HALF.name, 1.0, 1.25), (LAST, 2.5, np.inf)):
             worst = best_lr_for_all(risks[name], envelope)[1]

@@ -11,7 +11,6 @@ from riverrun.averaging.profiles import HalfLife, Uniform
 from riverrun.schedules import WSD, Constant, Cosine, InverseSqrt, Linear, PowerDecay, Schedule
 from riverrun.theory.bound import lower_bound
 from riverrun.theory.claims.settings import (
-    DOUBLINGS,
     EASY,
     HARD,
     REGIMES,
@@ -20,6 +19,7 @@ from riverrun.theory.claims.settings import (
     named,
     power_law,
 )
+from riverrun.theory.comparison import HORIZONS
 from riverrun.theory.problem import Regression
 from riverrun.theory.risk import Engine
 from riverrun.theory.slopes import HALF
@@ -62,8 +62,8 @@ def _least_ratio(problem: Regression, steps: int, engine: Engine, tolerance: flo
 def _near_the_bound() -> Iterator[Measurement]:
     for exponents in REGIMES:
         lrs, risks = constant_sweep(exponents)
-        bounds = lower_bound(power_law(exponents), np.array(DOUBLINGS))
-        for n, steps in enumerate(DOUBLINGS):
+        bounds = lower_bound(power_law(exponents), np.array(HORIZONS))
+        for n, steps in enumerate(HORIZONS):
             if steps >= 2**16:
                 ratio = best_lr(lrs, risks[HALF.name][:, n])[1] / bounds[n]
                 yield Measurement(what=f"{named(exponents)} T={steps}", value=ratio, low=1.05, high=1.45)

@@ -9,7 +9,6 @@ import numpy as np
 from riverrun.schedules import Constant, Schedule
 from riverrun.theory import rates
 from riverrun.theory.claims.settings import (
-    DOUBLINGS,
     EASY,
     HARD,
     REGIMES,
@@ -17,13 +16,14 @@ from riverrun.theory.claims.settings import (
     named,
     power_law,
 )
+from riverrun.theory.comparison import HORIZONS
 from riverrun.theory.risk import LAST
 from riverrun.theory.slopes import HALF, Slopes, asymptotic_slopes
 from riverrun.theory.tuning import best_lr, lr_grid, slope, sweep_each
 from riverrun.verification import Claim, Measurement, near
 
 _GRID = tuple(round(0.1 * n, 1) for n in range(9))
-_LATE = [DOUBLINGS.index(2**13) + n for n in range(9)]
+_LATE = [HORIZONS.index(2**13) + n for n in range(9)]
 
 
 def _slopes(exponents: tuple[float, float], gammas: tuple[float, ...] = _GRID) -> Slopes:
@@ -70,7 +70,7 @@ def _published_gamma_is_too_large() -> Iterator[Measurement]:
 
 
 def _tuned_constant() -> Iterator[Measurement]:
-    late = np.array(DOUBLINGS)[_LATE]
+    late = np.array(HORIZONS)[_LATE]
     for exponents in (*REGIMES, HARD):
         lrs, risks = constant_sweep(exponents)
         best = [best_lr(lrs, risks[HALF.name][:, n]) for n in _LATE]
@@ -89,7 +89,7 @@ def _tuned_constant() -> Iterator[Measurement]:
 
 
 def _tuned_last() -> Iterator[Measurement]:
-    late = np.array(DOUBLINGS)[_LATE]
+    late = np.array(HORIZONS)[_LATE]
     for exponents in (*REGIMES, HARD):
         lrs, risks = constant_sweep(exponents)
         best = [best_lr(lrs, risks[LAST][:, n])[1] for n in _LATE]

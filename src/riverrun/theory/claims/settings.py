@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 
 from riverrun.schedules import Constant
+from riverrun.theory.comparison import HORIZONS
 from riverrun.theory.problem import Regression
 from riverrun.theory.slopes import HALF
 from riverrun.theory.spectrum import Eigenvalues, Floats, PowerLaw
@@ -18,9 +19,6 @@ HARD = (2.0, 1.5)
 """b < a."""
 EASY = ((1.2, 3.0), (1.3, 4.5), (1.5, 4.5))
 """b > 2a."""
-
-DOUBLINGS = tuple(2**k for k in range(10, 22))
-"""The horizons of claims about finite T."""
 
 
 def power_law(exponents: tuple[float, float], dimension: int = 10**9) -> Regression:
@@ -47,7 +45,7 @@ def named(exponents: tuple[float, float], gamma: float | None = None) -> str:
 
 @cache
 def constant_sweep(exponents: tuple[float, float]) -> tuple[Floats, dict[str, Floats]]:
-    """A constant LR swept up to the stability limit, read at `DOUBLINGS`: the LRs [L], and risks [L, P] by name."""
+    """A constant LR swept up to the stability limit, read at `HORIZONS`: the LRs [L], and risks [L, P] by name."""
     problem = power_law(exponents)
     lrs = lr_grid(problem, 2**-16)
-    return lrs, sweep(problem, Constant(), lrs, DOUBLINGS, [HALF])
+    return lrs, sweep(problem, Constant(), lrs, HORIZONS, [HALF])
