@@ -15,6 +15,7 @@ from riverrun.schedules import (
     Decayed,
     InverseSqrt,
     Linear,
+    PiecewiseLinear,
     PowerDecay,
     Schedule,
     Stairs,
@@ -30,6 +31,7 @@ EXAMPLES: dict[str, Schedule] = {
     "wsd": WSD(warmup=7, budget=120, decay=0.2, shape="sqrt"),
     "wsds": WSDS(warmup=7, budgets=(30, 60, 110), decay=0.1, shape="inverse"),
     "stairs": Stairs(warmup=7, at=(30, 60, 110), values=(0.8, 0.9, 0.3)),
+    "piecewise-linear": PiecewiseLinear(warmup=7, at=(30, 60, 110), values=(0.8, 0.9, 0.3)),
     "decayed": InverseSqrt(warmup=7, offset=40).decay(at=50, steps=20, shape="exponential"),
 }
 
@@ -49,7 +51,7 @@ def _schedules() -> st.SearchStrategy[Schedule]:
         lambda lengths: tuple(80 + sum(lengths[: i + 1]) for i in range(len(lengths)))
     )
     of = st.sampled_from(["budget", "cycle"])
-    stairs = st.lists(st.tuples(st.integers(60, 400), st.floats(0, 1)), min_size=1, max_size=5).map(
+    points = st.lists(st.tuples(st.integers(61, 400), st.floats(0, 1)), min_size=1, max_size=5).map(
         lambda pairs: tuple(zip(*sorted(dict(pairs).items()), strict=True))
     )
     decaying = {"decay": st.floats(0, 0.2), "shape": shape, "floor": positive_floor}
@@ -62,7 +64,10 @@ def _schedules() -> st.SearchStrategy[Schedule]:
         st.builds(CyclicCosine, budgets=budgets, rewarmup=st.integers(0, 20), floor=floor, **warm),
         st.builds(WSD, budget=st.integers(80, 400), of=of, **decaying, **warm),
         st.builds(WSDS, budgets=budgets, of=of, **decaying, **warm),
-        st.builds(lambda pair, **warmup: Stairs(at=pair[0], values=pair[1], **warmup), stairs, **warm),
+        st.builds(lambda pair, **warmup: Stairs(at=pair[0], values=pair[1], **warmup), points, **warm),
+        st.builds(
+            lambda pair, **warmup: PiecewiseLinear(at=pair[0], values=pair[1], **warmup), points, **warm
+        ),
     )
     return st.recursive(
         plain,

@@ -16,6 +16,7 @@ from riverrun.schedules import (
     Cosine,
     CyclicCosine,
     InverseSqrt,
+    PiecewiseLinear,
     PowerDecay,
     Schedule,
     Stairs,
@@ -154,6 +155,7 @@ def test_every_kind_is_registered(schedule):
         "wsd",
         "wsds",
         "stairs",
+        "piecewise-linear",
         "decayed",
     }
 
@@ -227,6 +229,7 @@ def test_numbers_from_elsewhere_become_plain():
         (PowerDecay(exponent=0.4, warmup=10), (10,)),
         (Cosine(total=100, warmup=10), (10, 100)),
         (Stairs(at=(20, 50), values=(0.5, 0.1), warmup=5), (5, 20, 50)),
+        (PiecewiseLinear(at=(20, 50), values=(0.5, 0.1), warmup=5), (5, 20, 50)),
         (WSD(warmup=10, budget=100, decay=0.2), (10, 80, 100)),
         (WSDS(budgets=(100, 200), decay=0.1), (90, 100, 190, 210)),
         (CyclicCosine(budgets=(100, 300), rewarmup=7), (100, 107, 300)),

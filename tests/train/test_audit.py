@@ -15,6 +15,10 @@ BOUND = {
     "wsd": ('{kind = "wsd", budget = "1000 steps"}', {"budget"}),
     "wsds": ('{kind = "wsds", budgets = ["100 steps", "300 steps"]}', {"budgets"}),
     "cyclic-cosine": ('{kind = "cyclic-cosine", budgets = ["100 steps", "300 steps"]}', {"budgets"}),
+    "piecewise-linear": (
+        '{kind = "piecewise-linear", at = ["100 steps", "300 steps"], values = [1, 0.1]}',
+        {"at"},
+    ),
     "decayed": (
         '{kind = "decayed", base = {kind = "cosine", total = "900 steps"}, at = "100 steps", steps = "50 steps"}',
         {"at", "steps", "base.total"},
@@ -46,6 +50,7 @@ def test_every_horizon_is_named_with_the_step_at_which_it_shows(schedule, horizo
 FIRST_CHANGES = [
     ('{kind = "wsd", budget = "3000000 steps"}', "budget", 2_700_001),
     ('{kind = "wsds", budgets = ["100 steps", "300 steps"]}', "budgets", 281),
+    ('{kind = "piecewise-linear", at = ["100 steps", "300 steps"], values = [1, 0.1]}', "at", 101),
     ('{kind = "decayed", base = {kind = "constant"}, at = "100 steps", steps = "50 steps"}', "steps", 101),
     ('{kind = "decayed", base = {kind = "constant"}, at = "100 steps", steps = "50 steps"}', "at", 101),
 ]

@@ -3,6 +3,7 @@
 from riverrun.schedules.decays import WSD, WSDS, Decayed
 from riverrun.schedules.horizon_bound import Cosine, CyclicCosine, Linear
 from riverrun.schedules.horizon_free import Constant, InverseSqrt, PowerDecay
+from riverrun.schedules.piecewise_linear import PiecewiseLinear
 from riverrun.schedules.schedule import Schedule, kinds
 from riverrun.schedules.shapes import SHAPES, decay_shape
 from riverrun.schedules.stairs import Stairs
@@ -17,6 +18,7 @@ __all__ = [
     "Decayed",
     "InverseSqrt",
     "Linear",
+    "PiecewiseLinear",
     "PowerDecay",
     "Schedule",
     "Stairs",

@@ -5,16 +5,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from riverrun.schedules.fields import Budgets, Fractions
-from riverrun.schedules.schedule import Schedule
 from riverrun.schedules.shapes import Floats
-
-Positions = Budgets
-"""Increasing whole numbers of steps from 1, as budgets are."""
+from riverrun.schedules.values_at import ValuesAt
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stairs(Schedule):
+class Stairs(ValuesAt):
     """1 after the warm-up; from the update after position ``at[k]`` on, ``values[k]``.
 
     Args:
@@ -22,22 +18,7 @@ class Stairs(Schedule):
         values: a multiplier of the peak for each of them, lower or higher than the one before.
     """
 
-    at: Positions
-    values: Fractions
-
     kind: ClassVar[str] = "stairs"
-    horizons: ClassVar[tuple[str, ...]] = ("at",)
-
-    def check(self) -> None:
-        """One value per stair, and the warm-up must end by the first."""
-        if len(self.values) != len(self.at):
-            raise ValueError(f"values: got {len(self.values)}; must be {len(self.at)}, one for each of at")
-        if self.warmup > self.at[0]:
-            raise ValueError(f"warmup: got {self.warmup}; must be at most {self.at[0]}, the first of at")
-
-    def turns(self) -> tuple[int, ...]:
-        """Where each stair begins."""
-        return self.at
 
     def body(self, u: Floats) -> Floats:
         """The value of the last stair before each position."""
