@@ -351,3 +351,153 @@ def test_a_broken_line_of_parents_is_told(tiny_recipe, tmp_path):
     shutil.rmtree(first.path)
     with pytest.raises(RunError, match=f"the parent '{first.id}' of '{second.id}' is gone"):
         Tree.open(tmp_path / "run").lineage(second)
+
+
+CONSTANT_TABLE = {"kind": "constant", "warmup": "5 steps"}
+PIECES = {
+    "kind": "piecewise-linear",
+    "warmup": "5 steps",
+    "at": ["20 steps", "26 steps", "34 steps"],
+    "values": [1, 0.3, 0.01],
+}
+
+
+def in_toml(table):
+    return "schedule={" + ", ".join(f"{key} = {json.dumps(value)}" for key, value in table.items()) + "}"
+
+
+def test_a_branch_with_a_schedule_is_bit_for_bit_that_schedule_from_the_start(tiny_recipe, tmp_path):
+    whole = train(tiny_recipe(*CONSTANT, in_toml(PIECES)), tmp_path / "whole", "34 steps")
+    train(tiny_recipe(*CONSTANT), tmp_path / "run", "20 steps")
+    branched = branch_off(tmp_path / "run", schedule=PIECES)
+    assert (branched.node.id, branched.step) == ("piecewise-linear-20", 34)
+    assert bits(branched.node, 34) == bits(whole.node, 34)
+    trunk, branch = Tree.open(tmp_path / "run").trunk, branched.node
+    chained = [record for node in (trunk, branch) for record in read_records(node.metrics_path)]
+    assert chained == read_records(whole.node.metrics_path)
+
+
+def test_a_recipe_of_straight_lines_resumes_bit_for_bit(tiny_recipe, tmp_path, run_bits):
+    recipe = tiny_recipe(in_toml(PIECES))
+    train(recipe, tmp_path / "once", "40 steps")
+    for until in ("18 steps", "27 steps", "40 steps"):
+        train(recipe, tmp_path / "thrice", until)
+    assert run_bits(tmp_path / "once", 40) == run_bits(tmp_path / "thrice", 40)
+
+
+def test_a_branch_with_a_schedule_goes_on_also_when_it_is_said_in_other_words(tiny_recipe, tmp_path):
+    for name in ("once", "twice"):
+        train(tiny_recipe(*CONSTANT), tmp_path / name, "20 steps")
+    once = branch_off(tmp_path / "once", schedule=PIECES)
+    assert branch_off(tmp_path / "twice", "28 steps", schedule=PIECES).step == 28
+    tokens = once.plan.tokens(1)
+    words = PIECES | {"at": [f"{20 * tokens} tokens", "26 steps", f"{34 * tokens} tokens"], "warmup_start": 0}
+    twice = branch_off(tmp_path / "twice", at=20, schedule=words)
+    assert twice.node.id == once.node.id
+    assert bits(once.node, 34) == bits(twice.node, 34)
+
+
+def test_the_past_that_a_schedule_must_agree_with_is_that_of_the_whole_path(tiny_recipe, tmp_path):
+    """A trunk, a decay and a stretch at the peak again have the past of WSD-S, which none of their recipes has."""
+    wsds = {"kind": "wsds", "warmup": "5 steps", "budgets": ["20 steps", "40 steps"]}
+    whole = train(tiny_recipe(*CONSTANT, in_toml(wsds)), tmp_path / "whole", "42 steps")
+    run = tmp_path / "run"
+    train(tiny_recipe(*CONSTANT), run, "18 steps")
+    first = branch_off(run)
+    stable = branch_off(run, "30 steps", source=first.node.id, decay=None)
+    with pytest.raises(
+        SettingError, match=r"at step 19; .*in decay-18-linear, .*Fork earlier: --from trunk --at 18 at"
+    ):
+        plan_branch(Tree.open(run), source=stable.node.id, schedule=CONSTANT_TABLE)
+    last = branch_off(run, source=stable.node.id, schedule=wsds)
+    assert last.step == 42
+    assert bits(last.node, 42) == bits(whole.node, 42)
+
+
+def test_a_schedule_without_a_horizon_goes_where_it_is_told(tiny_recipe, tmp_path):
+    train(tiny_recipe(), tmp_path / "run", "20 steps")
+    same = {"kind": "power-decay", "exponent": 0.5, "warmup": "5 steps", "offset": "20 steps"}
+    planned = plan_branch(Tree.open(tmp_path / "run"), schedule=same)  # as the trunk's, but for rounding
+    assert (planned.node.id, planned.end) == ("power-decay-20", None)
+    assert train_branch(planned, "25 steps").step == 25
+
+
+def test_another_peak_may_come_with_the_values_that_make_up_for_it(tiny_recipe, tmp_path):
+    train(tiny_recipe('schedule={kind = "constant"}'), tmp_path / "run", "20 steps")
+    halves = {"kind": "piecewise-linear", "at": ["1 steps", "20 steps", "30 steps"], "values": [0.5, 0.5, 1]}
+    rising = branch_off(tmp_path / "run", schedule=halves, peak_lr=0.02)
+    assert rising.plan.lr(20) == 0.01
+    assert rising.plan.lr(30) == 0.02
+
+
+@pytest.mark.parametrize(
+    ("table", "end"),
+    [
+        ({"kind": "stairs", "at": ["20 steps", "30 steps"], "values": [0.5, 0.1]}, 30),
+        ({"kind": "wsd", "budget": "25 steps", "decay": 0.2}, 25),
+        # What comes after a decay that holds is never reached, what comes after one that returns is.
+        ({"kind": "decayed", "base": {"kind": "wsd", "budget": "90 steps"}, "at": "20 steps", "steps": "5 steps"}, 25),
+        (
+            {
+                "kind": "decayed",
+                "base": {"kind": "wsd", "budget": "90 steps"},
+                "at": "20 steps",
+                "steps": "5 steps",
+                "after": "return",
+            },
+            90,
+        ),
+    ],
+)  # fmt: skip
+def test_a_branch_ends_where_its_schedule_leads(table, end, tiny_recipe, tmp_path):
+    train(tiny_recipe('schedule={kind = "constant"}'), tmp_path / "run", "20 steps")
+    assert plan_branch(Tree.open(tmp_path / "run"), schedule=table).end == end
+
+
+WRONG_SCHEDULES = {
+    "another past": (
+        PIECES | {"at": ["12 steps", "26 steps", "34 steps"]},
+        {},
+        r"^--schedule: got the learning rate 0\.0095 at step 13; must be 0\.01, as it was in trunk, for a branch keeps "
+        r"its past\. Fork earlier: --from trunk --at 12 at most$",
+    ),
+    "no past": (
+        {"kind": "constant"},
+        {},
+        r"^--schedule: got the learning rate 0\.01 at step 1; must be 0\.002, .*Begin anew: riverrun train$",
+    ),
+    "another peak": (PIECES, {"peak_lr": 0.02}, r"^--schedule: got the learning rate 0\.004 at step 1; must be 0\.002"),
+    "over by the fork": (
+        PIECES | {"at": ["20 steps"], "values": [1]},
+        {},
+        r"^--schedule: got one that ends at step 20; must end after the fork at step 20\. Fork earlier, or",
+    ),
+    "an unknown kind": ({"kind": "peaces"}, {}, r"^--schedule: schedule\.kind: got 'peaces'; must be one of constant"),
+    "an unknown setting": (PIECES | {"value": 1}, {}, r"^--schedule: schedule\.value: is no setting .*'values'\?$"),
+    "a bare position": (PIECES | {"at": ["20"]}, {}, r"^--schedule: schedule\.at: got '20'; a duration is written"),
+    "too few values": (
+        PIECES | {"values": [1]},
+        {},
+        r"^--schedule: schedule\.values: got 1; must be 3, one for each of at\. Mend it in the table \[schedule\]$",
+    ),
+    "a budget": (PIECES, {"budget": Duration.parse("1x")}, r"^--budget: got 1x, but --schedule says itself where"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("table", "others", "complaint"), WRONG_SCHEDULES.values(), ids=WRONG_SCHEDULES.keys()
+)
+def test_schedules_that_cannot_be_are_refused_and_nothing_is_written(
+    table, others, complaint, tiny_recipe, tmp_path
+):
+    train(tiny_recipe(*CONSTANT), tmp_path / "run", "20 steps")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SettingError, match=complaint):
+        plan_branch(Tree.open(tmp_path / "run"), schedule=table, **others)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_fork_that_is_not_there_is_told_though_no_past_reaches_it(tiny_recipe, tmp_path):
+    train(tiny_recipe(*CONSTANT), tmp_path / "run", "20 steps")
+    with pytest.raises(CheckpointError, match="has no checkpoint at step 1,000,000,000,000"):
+        plan_branch(Tree.open(tmp_path / "run"), at=10**12, schedule=CONSTANT_TABLE)

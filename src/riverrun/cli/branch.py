@@ -1,9 +1,9 @@
-"""`riverrun branch`: fork a run, to decay the learning rate or to go on at the peak."""
+"""`riverrun branch`: fork a run, to decay the learning rate, to go on at the peak, or to follow a schedule."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from riverrun.train.decay import Accounting, Decay
     from riverrun.train.recipe import Feed
     from riverrun.units import Duration
+
+_USUAL = {"decay": "linear", "length": "10%", "of": "budget", "floor": 0.1, "budget": None}
 
 
 def branch(
@@ -24,6 +26,7 @@ def branch(
     length: str = "10%",
     of: str = "budget",
     floor: float = 0.1,
+    schedule: Path | None = None,
     peak_lr: float | None = None,
     data: str = "continue",
     until: str | None = None,
@@ -31,7 +34,7 @@ def branch(
     quiet: bool = False,
     json: bool = False,
 ) -> int:
-    """Fork a run with all of its state and train it to the end of a decay, or to --until; the same command resumes.
+    """Fork a run with all of its state and train it to its end, or to --until; the same command resumes.
 
     Args:
         run: directory of the run.
@@ -45,11 +48,13 @@ def branch(
         of: what a share counts: budget, with earlier decays on top; cycle, since the last decay; or cumulative, all
             steps up to the end.
         floor: the decay's last fraction of the learning rate at the fork.
+        schedule: instead of a decay, the table [schedule] of this TOML file or node.json; trained to its end. Up to the
+            fork it must give each update the learning rate that it had.
         peak_lr: another peak learning rate, from the fork on.
         data: continue with the parent's, or CORPUS:WEIGHT: that corpus gives that share from the fork on, the
             parent's data the rest. CORPUS alone gives all.
-        until: where to stop, as in train; a decay otherwise goes to its end. No schedule sees it.
-        name: of the branch; made from the fork and the decay if not given.
+        until: where to stop, as in train; a decay or schedule otherwise goes to its end. No schedule sees it.
+        name: of the branch; made from the fork and the schedule if not given.
         quiet: say nothing.
         json: print the readouts as one JSON object on standard output, all else on standard error.
     """
@@ -60,7 +65,10 @@ def branch(
     from riverrun.train.branch import plan_branch, train_branch
 
     tree = Tree.open(run)
-    decayed = _decay(decay, length, of, floor)
+    if schedule is None:
+        decayed, table = _decay(decay, length, of, floor), None
+    else:
+        decayed, table = None, _table(schedule, decay=decay, length=length, of=of, floor=floor, budget=budget)
     console = PatientConsole(stderr=json, quiet=quiet, highlight=False)
     start, end = _where(at, budget)
     planned = plan_branch(
@@ -69,6 +77,7 @@ def branch(
         at=start,
         budget=end,
         decay=decayed,
+        schedule=table,
         peak_lr=peak_lr,
         data=_feed(data),
         name=name,
@@ -91,12 +100,30 @@ def _decay(shape: str, length: str, of: str, floor: float) -> Decay | None:
 
     if shape != "none":
         return Decay(shape=shape, length=parse_length(length), of=_accounting(of), floor=floor)
-    for option, given, usual in (("length", length, "10%"), ("of", of, "budget"), ("floor", floor, 0.1)):
-        if given != usual:
+    for option, given in {"length": length, "of": of, "floor": floor}.items():
+        if given != _USUAL[option]:
             raise SettingError(
                 f"--{option}: got {given}, but with --decay none there is no decay; leave it out"
             )
     return None
+
+
+def _table(file: Path, **others: Any) -> dict[str, Any]:
+    """The schedule in a file, in place of the options that say a decay."""
+    from riverrun.errors import SettingError
+    from riverrun.train.settings import read_table
+
+    for option, given in others.items():
+        if given != _USUAL[option]:
+            raise SettingError(
+                f"--{option}: got {given}, but --schedule says what the learning rate does; leave one of them out"
+            )
+    table = read_table(file, "schedule").get("schedule")
+    if not isinstance(table, dict):
+        raise SettingError(
+            f"--schedule: {file} has no table [schedule]; write the schedule's kind and settings under that name"
+        )
+    return table
 
 
 def _accounting(of: str) -> Accounting:

@@ -10,13 +10,14 @@ from typing import Any
 
 from rich.console import Console
 
-from riverrun.cli.commands import Command, branch_command, program
+from riverrun.cli.commands import Command, branch_command, program, stopping
 from riverrun.cli.schedules import described
 from riverrun.cli.summary import print_whole, readout_table, twice
 from riverrun.runs import RunError, Tree
 from riverrun.runs.metrics import Record
 from riverrun.train import Outcome, Plan, Shown
 from riverrun.train.branch import Branch
+from riverrun.train.branch_course import undecayed
 from riverrun.train.readouts import best_readout
 from riverrun.train.session import recorded_recipe
 from riverrun.units import short_count
@@ -75,8 +76,9 @@ def print_summary(
         console.print(f"Interrupted at step {outcome.step:,}; this goes on from there:")
         commands = [_again(run, branch, until)]
     else:
-        console.print("Next, take this model with you, or go on; nothing so far will change:")
         commands = _next(run, branch, outcome)
+        go_on = ", or go on; nothing so far will change" if len(commands) > 1 else ""
+        console.print(f"Next, take this model with you{go_on}:")
     for command in commands:
         console.print(f"  {shlex.join(command)}", soft_wrap=True, markup=False)
 
@@ -120,9 +122,11 @@ def _sentence(branch: Branch, before: Record | None, last: Record) -> str:
 
 def _again(run: Path, branch: Branch, until: str | None) -> Command:
     command = branch_command(
-        run, branch.node.id, branch.recipe, branch.origin.parent, branch.origin.checkpoint.step
+        run, branch.node, branch.recipe, branch.origin.parent, branch.origin.checkpoint.step
     )
-    return [*command, "--until", until] if until else command
+    if until:
+        return [*command, "--until", until]
+    return command if branch.end is None else stopping(command, branch.end, branch.plan)
 
 
 def _next(run: Path, branch: Branch, outcome: Outcome) -> list[Command]:
@@ -130,6 +134,9 @@ def _next(run: Path, branch: Branch, outcome: Outcome) -> list[Command]:
     onward = [program(), "branch", str(run), "--from", branch.node.id]
     if branch.end is not None and outcome.step < branch.end:
         return [export, _again(run, branch, None)]
+    schedule = branch.recipe.schedule
+    if branch.end is not None and schedule == undecayed(schedule):  # there is no peak to go back to
+        return [export]
     if branch.end is not None:
         return [export, [*onward, "--decay", "none", "--until", twice(outcome)]]
     return [export, onward, _again(run, branch, twice(outcome))]

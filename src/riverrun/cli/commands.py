@@ -6,11 +6,15 @@ import math
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from riverrun.runs import Node, Tree
 from riverrun.schedules import Decayed
+from riverrun.train.branch_course import undecayed
 from riverrun.train.costs import recorded_plan
+from riverrun.train.decay import end_of
 from riverrun.train.plan import Plan
 from riverrun.train.recipe import Feed, Recipe
 from riverrun.train.session import recorded_feeds, recorded_recipe
@@ -26,21 +30,27 @@ def program() -> str:
     return os.path.relpath(called)
 
 
-def branch_command(run: Path, name: str, recipe: Recipe, parent: Node, step: int) -> Command:
-    """What makes a branch, or goes on with it, whatever was trained since: every choice is spelled out."""
+def branch_command(run: Path, node: Node, recipe: Recipe, parent: Node, step: int) -> Command:
+    """What makes a branch again in `run`, or goes on with it, whatever was trained since: every choice is spelled out.
+
+    No options spell a schedule that came from a file; the node's own record stands in for that file.
+    """
     above = recorded_recipe(parent)
     command = [program(), "branch", str(run), "--from", parent.id, "--at", str(step)]
-    if _decays(recipe):
-        decay = recipe.schedule
-        command += ["--decay", decay["shape"], "--length", decay["steps"], "--floor", repr(decay["floor"])]
-    else:
+    schedule = recipe.schedule
+    if _decays_from(above.schedule, step, schedule):
+        command += ["--decay", schedule["shape"], "--length", schedule["steps"]]
+        command += ["--floor", repr(schedule["floor"])]
+    elif schedule == undecayed(above.schedule):
         command += ["--decay", "none"]
+    else:
+        command += ["--schedule", str(node.path / "node.json")]
     if recipe.optimizer.peak_lr != above.optimizer.peak_lr:
         command += ["--peak-lr", repr(recipe.optimizer.peak_lr)]
     own = [feed for feed in recipe.data.feeds if feed not in (*above.data.feeds, *recorded_feeds(parent))]
     for feed in own:
         command += ["--data", f"{feed.corpus}:{feed.weight!r}"]
-    return [*command, "--name", name]
+    return [*command, "--name", node.id]
 
 
 def reproduction(tree: Tree, node: Node, step: int, readout: str, run: Path) -> list[Command] | None:
@@ -58,26 +68,28 @@ def reproduction(tree: Tree, node: Node, step: int, readout: str, run: Path) -> 
             recipe = str(one.path / "node.json")
             grow = [program(), "train", recipe, "--run", str(run), "--set", kept]
         else:
-            grow = branch_command(run, one.id, plan.recipe, lineage[number - 1], fork.step)
+            grow = branch_command(run, one, plan.recipe, lineage[number - 1], fork.step)
         below = recorded_recipe(lineage[number + 1]) if number + 1 < len(lineage) else None
         feeds = [(plan.step_at(feed.at), feed) for feed in _needed_feeds(one, plan, leave, below)]
         first_feed = min((begin for begin, _ in feeds), default=math.inf)
         if fork is not None and first_feed <= fork.step:
             return None
-        stops = [_stopping(grow, stop, plan) for stop in sorted({min(leave, first_feed), leave})]
+        stops = [stopping(grow, stop, plan) for stop in sorted({min(leave, first_feed), leave})]
         commands += [stops[0], *(_feed_command(run, one, *feed) for feed in feeds), *stops[1:]]
     exported = [program(), "export", str(run), "--node", node.id, "--readout", readout, "--at", str(step)]
     return [*commands, exported]
 
 
-def _decays(branch: Recipe) -> bool:
-    """Whether a branch decays to an end; one that goes on has a schedule without its decays."""
-    return bool(branch.schedule["kind"] == Decayed.kind)
+def _decays_from(base: Mapping[str, Any], step: int, schedule: Mapping[str, Any]) -> bool:
+    """Whether a schedule is another one with a decay from a position, as `--decay` makes it."""
+    spelled = {"kind": Decayed.kind, "base": base, "at": f"{step} steps"}
+    chosen = {"steps", "shape", "floor"}
+    return schedule.keys() == spelled.keys() | chosen and spelled.items() <= schedule.items()
 
 
-def _stopping(command: Command, stop: float, plan: Plan) -> Command:
+def stopping(command: Command, stop: float, plan: Plan) -> Command:
     """The command with the position that it stops at, which the end of a decay is without being named."""
-    if isinstance(plan.schedule, Decayed) and stop == plan.schedule.end:
+    if isinstance(plan.schedule, Decayed) and stop == end_of(plan.schedule):
         return command
     return [*command, "--until", f"{stop} steps"]
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from riverrun.errors import SettingError
 from riverrun.runs import Checkpoint, Node, Tree, find_checkpoint
-from riverrun.schedules import WSD, WSDS, Decayed
+from riverrun.train.branch_course import decay_course, given_course
 from riverrun.train.branch_names import free_name, known_branch, named_branch
 from riverrun.train.decay import TENTH, Decay
-from riverrun.train.fork import At, fork_at, fork_for_budget
+from riverrun.train.fork import At
 from riverrun.train.plan import Plan, build_plan
 from riverrun.train.progress import Progress, Quiet
 from riverrun.train.recipe import Feed, Recipe
@@ -26,7 +26,7 @@ from riverrun.units import Duration
 
 @dataclass(frozen=True, kw_only=True)
 class Branch:
-    """What a branch will be, or is already. `end` is where its decay ends; None goes on without an end."""
+    """What a branch will be, or is already. `end` is where its decay or schedule ends; None goes on without."""
 
     node: Node
     recipe: Recipe
@@ -42,6 +42,7 @@ def plan_branch(
     at: At = "latest",
     budget: Duration | None = None,
     decay: Decay | None = TENTH,
+    schedule: Mapping[str, Any] | None = None,
     peak_lr: float | None = None,
     data: Feed | None = None,
     name: str | None = None,
@@ -55,6 +56,8 @@ def plan_branch(
         at: the position to fork at, or the latest good checkpoint.
         budget: where the decay shall end, instead of `at`: the fork is then at (1 - share) times the budget.
         decay: None goes on with the schedule that the source would have without its decays.
+        schedule: a table like `[schedule]` of a recipe, in place of `decay`, which then does not count. Up to the fork
+            it must give every update the learning rate that it had.
         peak_lr: another peak from the fork on.
         data: a corpus that joins in at the fork (its `at` does not count); None goes on with the source's data.
         name: of the node; None makes one from the fork.
@@ -62,7 +65,8 @@ def plan_branch(
 
     Raises:
         RunError, CheckpointError: no such node, no checkpoint there, or a damaged one.
-        SettingError: a decay that is longer than its budget, or no decay at all.
+        SettingError: a decay that is longer than its budget, or no decay at all; a schedule that cannot be, that had
+            another past, or that is over by the fork.
     """
     if peak_lr is not None and not 0 < peak_lr < math.inf:
         raise SettingError(f"--peak-lr: got {peak_lr:g}; must be a positive number")
@@ -70,18 +74,19 @@ def plan_branch(
     recipe = recorded_recipe(parent)
     sources = open_sources(recipe.data)
     plan = build_plan(recipe, sources[0][0].vocabulary)
-    end: int | None
-    if budget is None:
-        start, end = fork_at(tree, parent, plan, at, decay, note)
-    elif decay is not None:
-        start, end = fork_for_budget(tree, parent, plan, budget, decay)
+    peak = peak_lr or recipe.optimizer.peak_lr
+    if schedule is None:
+        course = decay_course(tree, parent, plan, at, budget, decay, note)
+    elif budget is None:
+        course = given_course(tree, parent, plan, at, schedule, peak, note)
     else:
-        raise SettingError("--budget: names where a decay ends; with --decay none name --at and --until")
+        raise SettingError(f"--budget: got {budget}, but --schedule says itself where it ends; leave it out")
+    start, end = course.start, course.end
     recipe = replace(
         recipe,
-        schedule=_schedule(recipe.schedule, start, end, decay),
+        schedule=course.table,
         data=absolute(replace(recipe.data, feeds=_feeds(plan, parent, start, data))),
-        optimizer=replace(recipe.optimizer, peak_lr=peak_lr or recipe.optimizer.peak_lr),
+        optimizer=replace(recipe.optimizer, peak_lr=peak),
     )
     # Raises what the new schedule and data cannot be, before anything is written.
     planned = build_plan(recipe, plan.decoder.vocabulary)
@@ -92,8 +97,7 @@ def plan_branch(
         else known_branch(tree, planned, parent, start, end)
     )
     if node is None:
-        shape = "stable" if decay is None else "decay"
-        node = free_name(tree, f"{shape}-{start}" + (f"-{decay.shape.replace(':', '-')}" if decay else ""))
+        node = free_name(tree, course.name)
     if node.exists:
         # What a branch reads is settled when it is made: a parent that was fed since does not change it.
         recipe = recorded_recipe(node)
@@ -106,7 +110,7 @@ def plan_branch(
 def train_branch(
     branch: Branch, until: Duration | str | None = None, *, progress: Progress | None = None
 ) -> Outcome:
-    """Train a branch to `until`, or to the end of its decay; the same call resumes.
+    """Train a branch to `until`, or to the end of its decay or schedule; the same call resumes.
 
     Everything of the fork's state goes along: weights, optimizer moments, averages, the place in the data. No
     schedule sees `until`: a decay that is stopped before its end goes on as if it had not been.
@@ -125,26 +129,6 @@ def train_branch(
         return min(branch.end or math.inf, stopping_position(until, session.plan, session.state.step))
 
     return train_stretch(branch.node, opened, stop, told)
-
-
-def _schedule(table: Mapping[str, Any], start: int, end: int | None, decay: Decay | None) -> dict[str, Any]:
-    """The recipe's schedule with a decay, or as it would be without its decays."""
-    if decay is not None and end is not None:
-        return {
-            "kind": Decayed.kind,
-            "base": dict(table),
-            "at": f"{start} steps",
-            "steps": f"{end - start} steps",
-            "shape": decay.shape,
-            "floor": decay.floor,
-        }
-    undecayed = dict(table)
-    while undecayed["kind"] == Decayed.kind:
-        undecayed = dict(undecayed["base"])
-    if undecayed["kind"] in (WSD.kind, WSDS.kind):
-        kept = {key: value for key, value in undecayed.items() if key.startswith("warmup")}
-        return {"kind": "constant", **kept}
-    return undecayed
 
 
 def _feeds(plan: Plan, parent: Node, start: int, data: Feed | None) -> tuple[Feed, ...]:

@@ -134,3 +134,13 @@ def decays_of(schedule: Schedule) -> Iterator[Span]:
     elif isinstance(schedule, Decayed):
         yield from decays_of(schedule.base)
         yield schedule.at, schedule.end
+
+
+def end_of(schedule: Schedule) -> int | None:
+    """The position that a schedule with a horizon leads to; None for one without."""
+    if schedule.horizon_free:
+        return None
+    # Where a decay holds its floor, what its base would have done later is never reached.
+    if isinstance(schedule, Decayed) and schedule.after == "hold":
+        return schedule.end
+    return max(schedule.knots(), default=None)

@@ -17,23 +17,22 @@ from riverrun.units import Duration
 At = int | Duration | Literal["latest"]
 
 
-def fork_at(
-    tree: Tree, parent: Node, plan: Plan, at: At, decay: Decay | None, note: Note
-) -> tuple[int, int | None]:
-    """The position to fork at, and where the decay from there ends; None without a decay."""
+def fork_at(parent: Node, plan: Plan, at: At, note: Note) -> int:
+    """The position to fork at; `RunError` where nothing is saved yet to be the latest."""
     if at == "latest":
         latest = parent.latest_checkpoint(note)
         if latest is None:
             raise RunError(f"{parent.path}: has no checkpoint yet; train it first")
-        start = latest.step
-    else:
-        start = at if isinstance(at, int) else plan.step_at(at)
-    if decay is None:
-        return start, None
+        return latest.step
+    return at if isinstance(at, int) else plan.step_at(at)
+
+
+def decay_end(tree: Tree, parent: Node, plan: Plan, start: int, decay: Decay) -> int:
+    """Where a decay from position `start` ends, given those on the way there."""
     end = end_from(plan, list(_decays_on_the_way(tree, parent)), start, decay)
     if end <= start:
         raise SettingError(f"--length: a decay of no steps from step {start:,}; make it longer")
-    return start, end
+    return end
 
 
 def fork_for_budget(tree: Tree, parent: Node, plan: Plan, budget: Duration, decay: Decay) -> tuple[int, int]:

@@ -7,19 +7,22 @@ from dataclasses import fields
 from typing import Any
 
 from riverrun.errors import SettingError, nearest
-from riverrun.schedules import Schedule, kinds
+from riverrun.schedules import Decayed, Schedule, kinds
 from riverrun.units import Duration
 
 ToSteps = Callable[[Duration], int]
 
 
-def resolve_schedule(table: Mapping[str, Any], path: str, to_steps: ToSteps) -> Schedule:
+def resolve_schedule(
+    table: Mapping[str, Any], path: str, to_steps: ToSteps, mend: str | None = None
+) -> Schedule:
     """The schedule that a table describes.
 
     Args:
         table: `kind` and fields; a field in steps is a duration like "500 steps", "65M tokens" or "2x".
         path: where the table stands in the recipe, for errors.
         to_steps: turns a duration into a position.
+        mend: what to do about a wrong field, for errors; None says where it stands in a recipe.
 
     Raises:
         SettingError: a duration that cannot be read, or whatever the schedule says of its fields.
@@ -29,9 +32,19 @@ def resolve_schedule(table: Mapping[str, Any], path: str, to_steps: ToSteps) -> 
     except SettingError:
         raise
     except ValueError as error:
-        raise SettingError(
-            f"{path}.{error}. Mend it in [{path}] of the recipe, or with --set {path}.…"
-        ) from None
+        way_out = mend or f"Mend it in [{path}] of the recipe, or with --set {path}.…"
+        raise SettingError(f"{path}.{error}. {way_out}") from None
+
+
+def table_of(schedule: Schedule) -> dict[str, Any]:
+    """The table that describes a schedule, every duration in steps; `resolve_schedule` makes it again."""
+
+    def words(steps: int | list[int]) -> str | list[str]:
+        return [f"{position} steps" for position in steps] if isinstance(steps, list) else f"{steps} steps"
+
+    in_steps = schedule.step_fields()
+    table = {name: words(value) if name in in_steps else value for name, value in schedule.to_dict().items()}
+    return table | {"base": table_of(schedule.base)} if isinstance(schedule, Decayed) else table
 
 
 def check_schedule_table(table: Mapping[str, Any], path: str) -> None:
