@@ -153,6 +153,25 @@ def test_also_with_feeds_other_peaks_and_corpora_of_its_own(riverrun, run, texts
     assert record_of(here / "run-again", best) == record_of(run, best)
 
 
+def test_a_schedule_that_came_from_a_file_is_made_again_from_the_node_s_own_record(riverrun, here):
+    constant = ("--set", 'schedule={kind = "constant", warmup = "5 steps"}')
+    riverrun("train", "tiny.toml", "--run", "run", "--until", "40 steps", *constant)
+    pieces = (
+        'kind = "piecewise-linear"\nwarmup = "5 steps"\nat = ["34 steps", "60 steps"]\nvalues = [1, 0.1]\n'
+    )
+    (here / "pieces.toml").write_text(f"[schedule]\n{pieces}")
+    riverrun("branch", "run", "--at", 34, "--schedule", "pieces.toml", "--name", "a", "--until", "45 steps")
+    riverrun("branch", "run", "--from", "a", "--peak-lr", 0.02, "--length", "6 steps", "--name", "b")
+    (here / "pieces.toml").unlink()
+    only(here / "run", "b")
+    best = found(riverrun)
+    assert (best["node"], best["step"]) == ("b", 51)
+    assert "--schedule run/branches/a/node.json" in best["reproduce"][1]
+    assert "--decay linear --length '6 steps'" in best["reproduce"][2]
+    again(riverrun, best["reproduce"])
+    assert record_of(here / "run-again", best) == record_of(here / "run", best)
+
+
 def test_a_position_within_a_decay_is_kept_where_the_commands_pass_it(riverrun, run, here):
     sparse = (
         "--set",

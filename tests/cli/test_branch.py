@@ -354,8 +354,115 @@ def test_help_says_what_every_option_is_for(riverrun, here):
         "--length",
         "--of",
         "--floor",
+        "--schedule",
         "--data",
         "--until",
     ):
         assert option in words
     assert os.listdir(here) == ["tiny.toml"]
+
+
+PIECES = """\
+[schedule]
+kind = "piecewise-linear"
+warmup = "5 steps"
+at = ["40 steps", "44 steps", "52 steps"]
+values = [1, 0.5, 0.02]
+"""
+
+
+@pytest.fixture
+def flat(riverrun, here):
+    """A run at step 40 of a constant learning rate, and pieces.toml that has its past."""
+    constant = ("--set", 'schedule={kind = "constant", warmup = "5 steps"}')
+    assert riverrun("train", "tiny.toml", "--run", "run", "--until", "40 steps", *constant).code == 0
+    (here / "pieces.toml").write_text(PIECES)
+    return here / "run"
+
+
+def test_a_schedule_from_a_file_is_trained_to_its_end(riverrun, flat):
+    ended = riverrun("branch", "run", "--schedule", "pieces.toml")
+    first, *_ = ended.out.splitlines()
+    assert first == (
+        "piecewise-linear-40: from trunk at step 40, learning rate: piecewise-linear to 0.02 at step 52; trained to "
+        "step 52"
+    )
+    assert ended.out.splitlines()[-2] == "Next, take this model with you:"
+    (export,) = suggested(ended.out)
+    assert riverrun(*export).code == 0
+    node = Tree.open(flat).branch("piecewise-linear-40")
+    rates = {record["step"]: record["lr"] for record in map(json.loads, node.metrics_path.open())}
+    assert (rates[42], rates[48], rates[51]) == pytest.approx((0.0075, 0.0026, 0.0008))
+    assert "is at step 52 already" in riverrun("branch", "run", "--schedule", "pieces.toml").out
+    assert (
+        "piecewise-linear-40  piecewise-linear to 0.02 at step 52, at step 52;" in riverrun("tree", "run").out
+    )
+
+
+def test_a_schedule_from_a_file_that_is_stopped_goes_on_by_the_command_it_leaves(riverrun, flat, here):
+    straight = riverrun("branch", "run", "--schedule", "pieces.toml", "--name", "straight")
+    assert straight.code == 0
+    stopped = riverrun(
+        "branch", "run", "--schedule", "pieces.toml", "--name", "stopped", "--until", "45 steps"
+    )
+    (here / "pieces.toml").unlink()
+    export, onward = suggested(stopped.out)
+    assert onward[onward.index("--schedule") + 1] == "run/branches/stopped/node.json"
+    assert riverrun(*export).code == 0
+    assert riverrun(*onward).code == 0
+    tree = Tree.open(flat)
+    straight, stopped = tree.branch("straight"), tree.branch("stopped")
+    assert straight.metrics_path.read_bytes() == stopped.metrics_path.read_bytes()
+    assert stopped.readouts()[-1]["step"] == 52
+
+
+def test_a_whole_recipe_may_say_the_schedule_in_any_units(riverrun, run, here):
+    """Here the decay that `--decay` would make, over the trunk's own learning rate."""
+    whole = (here / "tiny.toml").read_text()
+    head, _, tail = whole.partition("[schedule]\n")
+    _, _, rest = tail.partition("\n\n")
+    decayed = (
+        '[schedule]\nkind = "decayed"\nat = "2560 tokens"\nsteps = "4 steps"\n'
+        '[schedule.base]\nkind = "inverse-sqrt"\nwarmup = "5 steps"\noffset = "20 steps"\n\n'
+    )
+    (here / "decayed.toml").write_text(head + decayed + rest)
+    assert riverrun("branch", "run", "--name", "usual").code == 0
+    assert riverrun("branch", "run", "--schedule", "decayed.toml", "--name", "given").code == 0
+    usual, given = (Tree.open(run).branch(name) for name in ("usual", "given"))
+    assert usual.metrics_path.read_bytes() == given.metrics_path.read_bytes()
+    on = riverrun("branch", "run", "--schedule", "tiny.toml", "--until", "43 steps")
+    assert "inverse-sqrt-40: from trunk at step 40, learning rate: inverse-sqrt; trained to step 43" in on.out
+    export, decay, longer = suggested(on.out)
+    for command in (export, decay, longer):
+        assert riverrun(*command).code == 0
+
+
+WRONG_FILES = {
+    "none": (None, (), "nowhere.toml: there is no such schedule"),
+    "no TOML": ("[schedule", (), "given.toml: is not valid TOML"),
+    "no table": ('kind = "constant"', (), "--schedule: given.toml has no table [schedule]; write the schedule's kind"),
+    "a word for a table": ('schedule = "constant"', (), "--schedule: given.toml has no table [schedule]"),
+    "another past": (
+        PIECES.replace("40 steps", "20 steps"),
+        (),
+        "at step 21; must be 0.01, as it was in trunk, for a branch keeps its past. Fork earlier: --from trunk --at 20",
+    ),
+    "a decay too": (PIECES, ("--decay", "cosine"), "--decay: got cosine, but --schedule says what the learning rate"),
+    "no decay too": (PIECES, ("--decay", "none"), "--decay: got none, but --schedule says"),
+    "a length too": (PIECES, ("--length", "5%"), "--length: got 5%, but --schedule says"),
+    "an accounting too": (PIECES, ("--of", "cycle"), "--of: got cycle, but --schedule says"),
+    "a floor too": (PIECES, ("--floor", 0.5), "--floor: got 0.5, but --schedule says"),
+    "a budget too": (PIECES, ("--budget", "52 steps"), "--budget: got 52 steps, but --schedule says"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "options", "complaint"), WRONG_FILES.values(), ids=WRONG_FILES.keys())
+def test_a_schedule_that_cannot_be_is_told_and_nothing_is_written(
+    content, options, complaint, riverrun, flat, here, files_below
+):
+    file = "nowhere.toml" if content is None else "given.toml"
+    if content is not None:
+        (here / file).write_text(content)
+    before = files_below(flat)
+    assert complaint in riverrun("branch", "run", "--schedule", file, *options).complaint
+    assert files_below(flat) == before
