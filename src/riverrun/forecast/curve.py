@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from riverrun.schedules import Schedule
 
+if TYPE_CHECKING:
+    from riverrun.averaging import Profile  # it brings torch along
+
 Floats = NDArray[np.float64]
 Steps = NDArray[np.int64]
+Kind = tuple[str, bool]
+"""A series, and whether averages of the weights were measured."""
 
 LONGEST = 50_000_000
 """Updates that a curve or a forecast may have: the LR of each is held in memory."""
@@ -28,6 +34,7 @@ class Curve:
             have their LRs in the same unit.
         series: what was measured, "train" or "held-out". Curves of one series have their lowest loss in common, and
             the size of their noise; between series both may differ.
+        profile: of the average of the weights that was measured; None for the weights themselves.
 
     Raises:
         ValueError: lengths that do not fit, steps that do not increase, losses that are not positive numbers, or an
@@ -39,6 +46,7 @@ class Curve:
     losses: Floats
     lr: Floats
     series: str = "train"
+    profile: Profile | None = None
 
     def __post_init__(self) -> None:
         steps, losses, lr = np.asarray(self.steps), np.asarray(self.losses, float), np.asarray(self.lr, float)
@@ -47,7 +55,9 @@ class Curve:
                 f"{self.name}: got {steps.size} steps and {losses.size} losses; must be as many, and one at least"
             )
         if not np.array_equal(steps, np.rint(steps)) or steps[0] < 1 or (np.diff(steps) <= 0).any():
-            raise ValueError(f"{self.name}: steps must be whole numbers from 1 that increase; clean the curve first")
+            raise ValueError(
+                f"{self.name}: steps must be whole numbers from 1 that increase; clean the curve first"
+            )
         if not np.isfinite(losses).all() or (losses <= 0).any():
             raise ValueError(f"{self.name}: losses must be positive numbers; clean the curve first")
         check_rates(self.name, lr)
@@ -69,16 +79,22 @@ class Curve:
         *,
         peak_lr: float = 1.0,
         series: str = "train",
+        profile: Profile | None = None,
     ) -> Curve:
         """A curve whose LR is a schedule of this package times its peak."""
         steps = np.asarray(steps)
         rates = rates_of(schedule, peak_lr, int(steps.max(initial=1)))
-        return cls(name, steps, np.asarray(losses, float), rates, series)
+        return cls(name, steps, np.asarray(losses, float), rates, series, profile)
 
     def between(self, first: int, last: int) -> Curve:
         """The part at positions first .. last, which must hold a point."""
         inside = (self.steps >= first) & (self.steps <= last)
-        return Curve(self.name, self.steps[inside], self.losses[inside], self.lr, self.series)
+        return replace(self, steps=self.steps[inside], losses=self.losses[inside])
+
+    @property
+    def kind(self) -> Kind:
+        """What noise is common to: its series, and whether it is of an average."""
+        return self.series, self.profile is not None
 
 
 def rates_of(schedule: Schedule, peak_lr: float, updates: int) -> Floats:

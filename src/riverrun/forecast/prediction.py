@@ -1,0 +1,126 @@
+"""What a fitted law says of a schedule's losses, with intervals.
+
+An interval holds what is not known of the parameters (Laplace approximation: normal around the fit, as wide as its
+curvature and the priors leave it) and the scatter of a single measurement, of the size of the fit's residuals. It holds
+if the law does; `riverrun.forecast.backtest` shows on a run's own past how far to trust it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from riverrun.forecast.curve import Floats, Steps, check_rates
+from riverrun.forecast.fitting import Fit
+from riverrun.forecast.seen import Seen, see, see_average
+
+if TYPE_CHECKING:
+    from riverrun.averaging import Profile
+
+LEVEL = 0.9
+EQUIVALENCE = 0.01
+"""How far, relative to the loss, an average may be from the decay that it amounts to where a fit has seen no average:
+as measured on runs of this package (docs/forecast.md)."""
+_DRAWS = 400
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Losses in nats at positions: [n] arrays. An interval leaves out half of 1 - level at either side."""
+
+    steps: Steps
+    expected: Floats
+    low: Floats
+    high: Floats
+    level: float
+
+    @property
+    def half_width(self) -> Floats:
+        """[n], half of the intervals' widths."""
+        return (self.high - self.low) / 2
+
+
+def predict(
+    fit: Fit,
+    lr: Floats,
+    steps: ArrayLike,
+    *,
+    profile: Profile | None = None,
+    series: str | None = None,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Prediction:
+    """The losses of a run with the LR ``lr[s - 1]`` in update s, whatever its schedule.
+
+    Args:
+        fit: of a law, to curves of the same model.
+        lr: [updates], in the unit of the fitted curves.
+        steps: [n], increasing positions within them.
+        profile: of an average of the weights, through the decay that it amounts to; None for the weights themselves.
+        series: "held-out" or "train", which the fit must have seen; held-out where it has.
+        level: the probability that a measurement lies within its interval.
+        seed: of the draws that intervals are made from.
+
+    Raises:
+        ValueError: positions beyond the LR, a level outside (0, 1), an unknown series.
+    """
+    steps = np.asarray(steps)
+    check_rates("lr", lr)
+    if not steps.size or steps[0] < 1 or (np.diff(steps) <= 0).any() or steps[-1] > lr.size:
+        raise ValueError(
+            f"steps: must increase, from 1 to {lr.size:,}, the updates whose learning rate is given"
+        )
+    seen = see(lr, steps) if profile is None else see_average(lr, steps, profile)
+    return predict_seen(fit, seen, averaged=profile is not None, series=series, level=level, seed=seed)
+
+
+def predict_seen(
+    fit: Fit,
+    seen: Seen,
+    *,
+    averaged: bool = False,
+    series: str | None = None,
+    level: float = LEVEL,
+    seed: int = 0,
+) -> Prediction:
+    """As `predict`, for an LR as laws see it."""
+    if not 0 < level < 1:
+        raise ValueError(f"level: got {level:g}; must be more than 0 and less than 1")
+    name = fit.series(series)
+    expected = fit.law.losses(fit.values[name], seen, fit.scale)[0]
+    logs = np.log(np.maximum(drawn_losses(fit, seen, name, seed), 1e-3))
+    random = np.random.default_rng(seed + 1)
+    logs += random.standard_normal(logs.shape[0])[:, None] * scatter_of(fit, name, averaged)
+    edges = np.exp(np.quantile(logs, [(1 - level) / 2, (1 + level) / 2], axis=0))
+    return Prediction(seen.steps, expected, edges[0], edges[1], level)
+
+
+def drawn_losses(fit: Fit, seen: Seen, series: str, seed: int = 0, draws: int = _DRAWS) -> Floats:
+    """[draws, n], expected losses for parameters drawn from what the fit leaves open."""
+    return np.array(
+        [fit.law.losses(values, seen, fit.scale)[0] for values in drawn_values(fit, series, seed, draws)]
+    )
+
+
+def drawn_values(fit: Fit, series: str, seed: int = 0, draws: int = _DRAWS) -> Floats:
+    """[draws, parameters], within their ranges."""
+    random = np.random.default_rng(seed)
+    # Each draw with its mirror image: a median that is the fit's own.
+    half = random.standard_normal((draws // 2, len(fit.law.parameters)))
+    normal = np.concatenate([half, -half])
+    size, directions = np.linalg.eigh(fit.covariance[series])
+    values = fit.values[series] + (normal * np.sqrt(np.maximum(size, 0.0))) @ directions.T
+    ranges = np.array([(parameter.low, parameter.high) for parameter in fit.law.parameters])
+    return np.clip(values, ranges[:, 0], ranges[:, 1])
+
+
+def scatter_of(fit: Fit, series: str, averaged: bool) -> float:
+    """The standard deviation of a measurement around the law, relative to the loss."""
+    noise = fit.noise.get((series, averaged))
+    if noise is not None:
+        return noise.size
+    others = [one.size for (_, of_average), one in fit.noise.items() if of_average == averaged]
+    return max([EQUIVALENCE if averaged else 0.0, *others])
