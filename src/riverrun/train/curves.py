@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,25 +24,29 @@ _LEAST_BINS = 6
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """Losses [n] at positions [n]: of training batches (name "train"), or of a readout ("raw", "ema-25", ...)."""
+    """Losses [n] at positions [n]: of training batches (name "train"), or of a readout ("raw", "ema-25", ...).
+
+    `missing` counts positions whose loss was recorded as no number.
+    """
 
     name: str
     steps: Steps
     losses: Floats
+    missing: int = 0
 
     def between(self, first: float, last: float) -> Losses:
         """Those at positions first .. last."""
         inside = (self.steps >= first) & (self.steps <= last)
-        return Losses(self.name, self.steps[inside], self.losses[inside])
+        return replace(self, steps=self.steps[inside], losses=self.losses[inside])
 
 
 def recorded_losses(node: Node) -> list[Losses]:
-    """What a node recorded: the training losses first, then every readout, those that are no numbers left out.
+    """What a node recorded: the training losses first, then every readout; what is no number is left out, counted.
 
     The loss of the batch of update s was measured before that update, so it stands at position s - 1.
     """
     records = read_records(node.metrics_path)
-    train = [(r["step"] - 1, r["loss/train"]) for r in records if r.get("loss/train") is not None and r["step"] > 1]
+    train = [(r["step"] - 1, r["loss/train"]) for r in records if "loss/train" in r and r["step"] > 1]
     found = [_losses(TRAIN, train)]
     readouts = node.readouts()
     for name in dict.fromkeys(name for record in readouts for name in readout_names(record)):
@@ -80,10 +84,11 @@ def in_bins(losses: Losses, edges: Sequence[float] | Floats) -> Losses:
     steps, means = (
         np.bincount(bins, weights=values)[kept] / counts[kept] for values in (losses.steps, losses.losses)
     )
-    return Losses(losses.name, np.rint(steps).astype(np.int64), means)
+    return replace(losses, steps=np.rint(steps).astype(np.int64), losses=means)
 
 
-def _losses(name: str, points: Sequence[tuple[int, float]]) -> Losses:
+def _losses(name: str, points: Sequence[tuple[int, float | None]]) -> Losses:
     pairs = np.array(points, dtype=float).reshape(-1, 2)
-    pairs = pairs[np.isfinite(pairs[:, 1])]
-    return Losses(name, pairs[:, 0].astype(np.int64), pairs[:, 1])
+    sound = np.isfinite(pairs[:, 1])
+    steps, losses = pairs[sound].T
+    return Losses(name, steps.astype(np.int64), losses, int(np.count_nonzero(~sound)))

@@ -1,0 +1,162 @@
+"""The answer of `riverrun forecast RUN`: a table of budgets, and a figure of the past and the fans ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from riverrun.cli.forecast_request import Request
+from riverrun.cli.grids import print_grid
+from riverrun.cli.schedule_spec import TRUNK, Family, parse_family
+from riverrun.errors import SettingError
+from riverrun.extras import require_packages
+from riverrun.forecast import Outlook, Prediction, outlook
+from riverrun.forecast.figure import Fan
+from riverrun.forecast.outlook import RAW
+from riverrun.grid import Grid
+from riverrun.runs.metrics import to_json
+
+_MOST_BUDGETS = 6
+_LINE = 80
+"""Positions of a fan's line."""
+
+
+def print_outlook(
+    request: Request, specs: Sequence[str], until: str | None, figure: Path | None, json: bool
+) -> None:
+    """Forecast schedules, print a table, draw."""
+    budgets = budgets_of(request, until)
+    families = families_of(request, specs or [TRUNK], budgets)
+    outlooks = [
+        outlook(
+            request.fit,
+            family.name,
+            family.for_horizon,
+            request.source.peak_lr,
+            budgets,
+            one_run=family.one_run,
+            profiles=request.source.profiles,
+            decay=request.decay,
+        )
+        for family in families
+    ]
+    if json:
+        print(
+            to_json(
+                request.facts() | {"budgets": list(budgets), "outlooks": [_plain(one) for one in outlooks]}
+            )
+        )
+        return
+    print_grid(Console(highlight=False), _grid(request, budgets, outlooks))
+    if figure is not None:
+        _draw(request, families, outlooks, budgets, figure)
+        print(f"Figure: {figure}")
+
+
+def budgets_of(request: Request, until: str | None) -> tuple[int, ...]:
+    """Now, then the last budget and its halves, as far as they lie ahead."""
+    source = request.source
+    last = 4 * request.now if until is None else source.position("--until", until)
+    if last <= request.now:
+        raise SettingError(
+            f"--until: got {until}, which is step {last:,}; must lie after step {request.now:,}, where the run stands"
+        )
+    ahead = [last]
+    while len(ahead) < _MOST_BUDGETS - 1 and ahead[-1] // 2 > request.now * 1.05:
+        ahead.append(ahead[-1] // 2)
+    return (request.now, *reversed(ahead))
+
+
+def families_of(request: Request, specs: Sequence[str], budgets: tuple[int, ...]) -> list[Family]:
+    """The schedules that options name."""
+    source = request.source
+    return [
+        parse_family("--schedule", spec, source.schedule, source.step_at, budgets)
+        for spec in dict.fromkeys(specs)
+    ]
+
+
+def interval(expected: float, low: float, high: float) -> str:
+    """ "1.073 ± .004", half the interval's width."""
+    return f"{expected:.4f} ±{(high - low) / 2:.4f}"
+
+
+def _grid(request: Request, budgets: Sequence[int], outlooks: Sequence[Outlook]) -> Grid:
+    source = request.source
+    rows = [
+        (
+            f"{one.name}: {name}" if len(outlooks) > 1 else name,
+            *(interval(*values) for values in zip(found.expected, found.low, found.high, strict=True)),
+        )
+        for one in outlooks
+        for name, found in one.readouts.items()
+    ]
+    expected = np.array([found.expected for one in outlooks for found in one.readouts.values()])
+    marked = frozenset((int(row), column + 1) for column, row in enumerate(expected.argmin(axis=0)))
+    alone = f" under {outlooks[0].name}" if len(outlooks) == 1 and outlooks[0].name != TRUNK else ""
+    headings = [f"{'now, ' if step == request.now else ''}{source.label(step)}" for step in budgets]
+    return Grid(
+        title=f"{source.name}{alone}: {request.series} loss in nats per token by the {request.fit.law.name} law, "
+        "with 90% intervals",
+        headings=("readout", *headings),
+        rows=tuple(rows),
+        marked=marked,
+        notes=(*request.notes(), "How far to trust it: riverrun forecast RUN --backtest."),
+    )
+
+
+def _draw(
+    request: Request,
+    families: Sequence[Family],
+    outlooks: Sequence[Outlook],
+    budgets: Sequence[int],
+    path: Path,
+) -> None:
+    require_packages("forecast", "forecast", {"matplotlib": "the figure"})
+    from riverrun.drawing import write_figure
+    from riverrun.forecast.figure import draw_forecast
+
+    source = request.source
+    fans = []
+    for family, one in zip(families, outlooks, strict=True):
+        line = np.unique(np.geomspace(max(1, request.now // 12), budgets[-1], _LINE).round().astype(int))
+        for name, found in one.readouts.items():
+            fan, along = (
+                found,
+                name in (RAW, *(profile.name for profile in source.profiles)) and family.one_run,
+            )
+            if along:
+                fine = outlook(
+                    request.fit,
+                    one.name,
+                    family.for_horizon,
+                    source.peak_lr,
+                    line.tolist(),
+                    one_run=True,
+                    profiles=[profile for profile in source.profiles if profile.name == name],
+                )
+                fan = fine.readouts[name]
+            label = name if len(outlooks) == 1 else f"{one.name}: {name}"
+            fans.append(Fan(name=label, prediction=fan, one_run=along))
+    shown = [curve for curve in source.curves if curve.series == request.series]
+    tokens = source.tokens(budgets[-1])
+    title = f"{source.name}: forecast from {source.label(request.now)} on, 90% intervals"
+    write_figure(
+        path,
+        lambda: draw_forecast(title, shown, fans, request.now, tokens / budgets[-1] if tokens else None),
+    )
+
+
+def _plain(one: Outlook) -> dict[str, object]:
+    return {
+        "schedule": one.name,
+        "readouts": {name: plain_prediction(found) for name, found in one.readouts.items()},
+    }
+
+
+def plain_prediction(found: Prediction) -> dict[str, list[float]]:
+    """As plain data: a list for each of the steps, the expected losses, and the edges of the intervals."""
+    return {name: getattr(found, name).tolist() for name in ("steps", "expected", "low", "high")}

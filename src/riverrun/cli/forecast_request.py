@@ -1,0 +1,171 @@
+"""What every question of `riverrun forecast` begins with: the run's curves, the fitted law, the decays asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from riverrun.averaging import HalfLife, Profile, parse_profile
+from riverrun.cli.forecast_source import FileOptions, Source, is_run, source_of_files, source_of_run
+from riverrun.cli.schedule_spec import parse_family
+from riverrun.errors import SettingError, nearest
+from riverrun.forecast import Columns, Curve, DecayChoice, Fit, doubts, fit, law_named
+from riverrun.schedules import Constant, Schedule
+from riverrun.schedules.shapes import check_floor, decay_shape
+from riverrun.train.decay import parse_length
+from riverrun.units import Duration
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Request:
+    """A source with the law fitted to its past, which ends at `now`, and the decay that forecasts speak of."""
+
+    source: Source
+    fit: Fit
+    fitted: tuple[Curve, ...]
+    now: int
+    decay: DecayChoice
+
+    @property
+    def series(self) -> str:
+        """What is forecast."""
+        return self.fit.series()
+
+    def facts(self) -> dict[str, Any]:
+        """The fit, as plain data."""
+        fit = self.fit
+        return {
+            "run": self.source.name,
+            "law": fit.law.name,
+            "series": self.series,
+            "now": self.now,
+            "curves": {curve.name: int(curve.steps.size) for curve in self.fitted},
+            "constants": fit.law.natural(fit.values[self.series], fit.scale),
+            "residuals": {
+                f"{series}, averages" if averaged else series: noise.size
+                for (series, averaged), noise in fit.noise.items()
+            },
+            "known": dict(fit.known),
+            "doubts": doubts(fit),
+            "notes": list(self.source.notes),
+        }
+
+    def notes(self) -> list[str]:
+        """What stands below every table: what was fitted and how well, and what that leaves open."""
+        fit = self.fit
+        kinds = [
+            f"{curve.name} ({curve.steps.size})"
+            for curve in sorted(self.fitted, key=lambda one: -one.steps.size)
+        ]
+        several = f"{', '.join(kinds[:4])}" + (f" and {len(kinds) - 4} more curves" if len(kinds) > 4 else "")
+        residuals = ", ".join(
+            f"{100 * noise.size:.2g}% ({'averages' if averaged else series})"
+            for (series, averaged), noise in fit.noise.items()
+        )
+        return [
+            f"Fitted to {fit.points} losses up to {self.source.label(self.now)}: {several}.",
+            f"Residuals, of the loss: {residuals}.",
+            *doubts(fit),
+            *self.source.notes,
+        ]
+
+
+def opened(
+    run: Path,
+    *,
+    node: str,
+    after: float,
+    also: Sequence[Path],
+    columns: Sequence[str],
+    trained_with: str | None,
+    peak_lr: float | None,
+    profiles: Sequence[str],
+) -> Source:
+    """The curves that options name."""
+    if not 0 <= after < 1:
+        raise SettingError(f"--after: got {after:g}; must be at least 0 and less than 1")
+    if peak_lr is not None and not peak_lr > 0:
+        raise SettingError(f"--peak-lr: got {peak_lr:g}; must be a positive number")
+    asked = [_profile(spec) for spec in profiles]
+    if is_run(run):
+        for option, given in (
+            ("--trained-with", trained_with),
+            ("--peak-lr", peak_lr),
+            ("--columns", columns),
+        ):
+            if given:
+                raise SettingError(f"{option}: is for files; {run} tells its own")
+        source = source_of_run(run, node, after)
+        plain = FileOptions(columns=Columns(), schedule=None, peak_lr=None)
+        return source.also(source_of_files(also, plain, 0.0, ()) if also else None, asked)
+    options = FileOptions(
+        columns=_columns(columns),
+        schedule=None if trained_with is None else _trained_with(trained_with),
+        peak_lr=peak_lr,
+    )
+    if trained_with is not None and peak_lr is None:
+        raise SettingError("--trained-with: needs the peak learning rate too, as in --peak-lr 3e-4")
+    return source_of_files([run, *also], options, after, asked or [HalfLife(25)])
+
+
+def fitted(
+    source: Source, law: str, fit_until: str | None, *, decay: str, length: str, floor: float
+) -> Request:
+    """The law fitted to what lies before a position."""
+    now = source.now if fit_until is None else source.position("--fit-until", fit_until)
+    choice = _decay(decay, length, floor)
+    past = tuple(curve.between(1, now) for curve in source.curves if (curve.steps <= now).any())
+    try:
+        found = fit(past, law_named(law))
+    except ValueError as error:
+        raise SettingError(f"{source.name}: {error}") from None
+    return Request(source=source, fit=found, fitted=past, now=now, decay=choice)
+
+
+def _decay(shape: str, length: str, floor: float) -> DecayChoice:
+    try:
+        decay_shape(shape)
+        check_floor(shape, floor)
+    except ValueError as error:
+        option = "decay" if str(error).startswith("shape") else "floor"
+        raise SettingError(f"--{option}: {str(error).partition(': ')[2]}") from None
+    if not 0 <= floor <= 1:
+        raise SettingError(f"--floor: got {floor:g}; must be a fraction from 0 to 1")
+    share = parse_length(length)
+    if isinstance(share, Duration):
+        raise SettingError(f'--length: got "{length}"; must be a share of each budget, such as 10%')
+    return DecayChoice(shape=shape, share=float(share), floor=floor)
+
+
+def _trained_with(spec: str) -> Schedule:
+    def steps(option: str, duration: Duration) -> int:
+        if duration.unit != "steps":
+            raise SettingError(f'{option}: got "{duration}"; a file tells steps alone, so name it in steps')
+        return int(duration.amount)
+
+    family = parse_family("--trained-with", spec, Constant(), steps, (1,))
+    if not family.one_run:
+        raise SettingError(f"--trained-with: got {spec!r}; name its horizon, as in {spec}: total=24000 steps")
+    return family.for_horizon(1)
+
+
+def _columns(pairs: Sequence[str]) -> Columns:
+    given: dict[str, str] = {}
+    for pair in pairs:
+        name, has_column, column = pair.partition("=")
+        if name not in ("step", "loss", "lr") or not has_column:
+            raise SettingError(
+                f"--columns: got {pair!r}; is written step=COLUMN, loss=COLUMN or lr=COLUMN"
+                + (nearest(name, ("step", "loss", "lr")) if has_column else "")
+            )
+        given[name] = column
+    return Columns(**given)
+
+
+def _profile(spec: str) -> Profile:
+    try:
+        return parse_profile(spec)
+    except ValueError as error:
+        raise SettingError(f"--profile: {str(error).removeprefix('profile: ')}") from None
