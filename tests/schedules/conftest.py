@@ -10,6 +10,7 @@ from riverrun.schedules import (
     WSD,
     WSDS,
     Constant,
+    Continued,
     Cosine,
     CyclicCosine,
     Decayed,
@@ -32,6 +33,7 @@ EXAMPLES: dict[str, Schedule] = {
     "wsds": WSDS(warmup=7, budgets=(30, 60, 110), decay=0.1, shape="inverse"),
     "stairs": Stairs(warmup=7, at=(30, 60, 110), values=(0.8, 0.9, 0.3)),
     "piecewise-linear": PiecewiseLinear(warmup=7, at=(30, 60, 110), values=(0.8, 0.9, 0.3)),
+    "continued": Continued(base=InverseSqrt(warmup=7, offset=40), at=(50, 60, 110), values=(0.3, 0.1)),
     "decayed": InverseSqrt(warmup=7, offset=40).decay(at=50, steps=20, shape="exponential"),
 }
 
@@ -71,14 +73,22 @@ def _schedules() -> st.SearchStrategy[Schedule]:
     )
     return st.recursive(
         plain,
-        lambda base: st.builds(
-            Decayed,
-            base=base,
-            at=st.integers(0, 300),
-            steps=st.integers(0, 100),
-            shape=shape,
-            floor=positive_floor,
-            after=st.sampled_from(["hold", "return"]),
+        lambda base: st.one_of(
+            st.builds(
+                Decayed,
+                base=base,
+                at=st.integers(0, 300),
+                steps=st.integers(0, 100),
+                shape=shape,
+                floor=positive_floor,
+                after=st.sampled_from(["hold", "return"]),
+            ),
+            st.builds(
+                lambda base, start, pair: Continued(base=base, at=(start, *pair[0]), values=pair[1]),
+                base,
+                st.integers(1, 60),
+                points,
+            ),
         ),
         max_leaves=3,
     )

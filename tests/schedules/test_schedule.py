@@ -156,6 +156,7 @@ def test_every_kind_is_registered(schedule):
         "wsds",
         "stairs",
         "piecewise-linear",
+        "continued",
         "decayed",
     }
 

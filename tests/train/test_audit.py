@@ -19,6 +19,11 @@ BOUND = {
         '{kind = "piecewise-linear", at = ["100 steps", "300 steps"], values = [1, 0.1]}',
         {"at"},
     ),
+    "continued": (
+        '{kind = "continued", base = {kind = "linear", total = "900 steps"}, at = ["100 steps", "150 steps"], '
+        "values = [0.1]}",
+        {"at", "base.total"},
+    ),
     "decayed": (
         '{kind = "decayed", base = {kind = "cosine", total = "900 steps"}, at = "100 steps", steps = "50 steps"}',
         {"at", "steps", "base.total"},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from riverrun.schedules import Decayed, PiecewiseLinear
+from riverrun.schedules import Continued, Decayed, PiecewiseLinear
 from riverrun.train.plan import Plan
 
 
@@ -11,6 +11,6 @@ def described(plan: Plan) -> str:
     schedule = plan.schedule
     if isinstance(schedule, Decayed):
         return f"{schedule.shape} decay to {schedule.floor:.3g} over steps {schedule.at:,}-{schedule.end:,}"
-    if isinstance(schedule, PiecewiseLinear):
+    if isinstance(schedule, PiecewiseLinear | Continued):
         return f"{schedule.kind} to {schedule.values[-1]:.3g} at step {schedule.at[-1]:,}"
     return schedule.kind

@@ -3,7 +3,7 @@
 from riverrun.schedules.decays import WSD, WSDS, Decayed
 from riverrun.schedules.horizon_bound import Cosine, CyclicCosine, Linear
 from riverrun.schedules.horizon_free import Constant, InverseSqrt, PowerDecay
-from riverrun.schedules.piecewise_linear import PiecewiseLinear
+from riverrun.schedules.piecewise_linear import Continued, PiecewiseLinear
 from riverrun.schedules.schedule import Schedule, kinds
 from riverrun.schedules.shapes import SHAPES, decay_shape
 from riverrun.schedules.stairs import Stairs
@@ -13,6 +13,7 @@ __all__ = [
     "WSD",
     "WSDS",
     "Constant",
+    "Continued",
     "Cosine",
     "CyclicCosine",
     "Decayed",
