@@ -1,0 +1,38 @@
+"""Fits made by hand: parameters, and how well they are known, as small runs leave them."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from riverrun.forecast.fitting import Fit
+from riverrun.forecast.laws import LAWS, Scale
+from riverrun.forecast.noise import Noise
+
+SCALE = Scale(lr=1e-3, summed=3.0, step=4000.0, loss=3.0)
+VALUES = {
+    "river": (2.5, np.log(0.6), np.log(0.45), np.log(0.12), 4.5, -0.6, 0.6, 0.8, 0.1, 0.9),
+    "multi-power": (2.5, np.log(0.6), np.log(0.45), np.log(0.12), 4.5, -0.6, 0.6),
+    "momentum": (2.5, np.log(0.6), np.log(0.45), np.log(0.12), 5.5),
+    "power": (2.5, np.log(0.6), np.log(0.45)),
+}
+
+
+@pytest.fixture
+def made() -> Callable[..., Fit]:
+    """A function from a law's name, and the standard deviation of all its parameters, to a fit."""
+
+    def make(law: str = "river", spread: float = 0.02) -> Fit:
+        values = np.array(VALUES[law])
+        return Fit(
+            law=LAWS[law],
+            scale=SCALE,
+            values={"train": values},
+            noise={("train", False): Noise(2e-3, 1.0)},
+            covariance={"train": np.eye(values.size) * spread**2},
+            known=dict.fromkeys(LAWS[law].names, 1.0),
+            at_edge=(),
+            curves=(),
+        )
+
+    return make
