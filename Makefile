@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Published loss curves, a folder per model size; without it the benchmark of forecasts leaves them out.
+CURVES ?= ../shared/reference/loss_curves
 
 .PHONY: setup quickstart test test-slow lint types bench compare clean
 
@@ -54,6 +56,7 @@ bench: $(VENV)/.dev $(VENV)/mergekit/bin/mergekit-yaml
 	$(BIN)/python benchmarks/merge.py --mergekit $(VENV)/mergekit/bin/mergekit-yaml
 	$(BIN)/python benchmarks/ingest.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/theory.py
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/forecast.py --curves $(CURVES)
 
 # The tables and figures of the README, in half an hour on two cores; what is there already is not trained again.
 compare: $(VENV)/.dev

@@ -100,7 +100,7 @@ def fit_jointly(
         if name not in law.names[1:]:
             raise ValueError(f"shared: got {name!r}; the {law.name} law has {', '.join(law.names[1:])}")
     for curves in models.values():
-        _check(curves, law)
+        check_curves(curves, law)
     problem = _Problem(models, law, tuple(shared))
     noises = {key: FIRST_GUESS_OF_AVERAGES if key[1][1] else FIRST_GUESS for key in problem.kinds}
     starts = problem.starts()
@@ -111,7 +111,8 @@ def fit_jointly(
     return problem.fits(best, problem.noises(best))
 
 
-def _check(curves: Sequence[Curve], law: Law) -> None:
+def check_curves(curves: Sequence[Curve], law: Law) -> None:
+    """Raise `ValueError` if there are too few points to fit a law."""
     points = sum(curve.steps.size for curve in curves)
     if points < LEAST_POINTS:
         raise ValueError(
