@@ -5,9 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from riverrun.forecast.curve import Curve
 from riverrun.forecast.fitting import Fit
 from riverrun.forecast.laws import LAWS, Scale
 from riverrun.forecast.noise import Noise
+from riverrun.forecast.seen import see_curve
 
 SCALE = Scale(lr=1e-3, summed=3.0, step=4000.0, loss=3.0)
 VALUES = {
@@ -34,5 +36,24 @@ def made() -> Callable[..., Fit]:
             at_edge=(),
             curves=(),
         )
+
+    return make
+
+
+@pytest.fixture
+def simulate() -> Callable[..., Curve]:
+    """A function from a name, a schedule and steps to the curve that a law gives them, with independent noise if any.
+
+    Its other arguments are the law's name, the noise's size relative to the loss, how much higher the loss is than
+    the law's, and fields of the curve.
+    """
+
+    def make(name, schedule, steps, *, law="river", size=0.0, above=0.0, peak_lr=1e-3, **fields):
+        steps = np.asarray(steps)
+        plain = Curve.of_schedule(name, schedule, steps, np.ones(steps.size), peak_lr=SCALE.lr, **fields)
+        losses = above + LAWS[law].losses(np.array(VALUES[law]), see_curve(plain), SCALE)[0]
+        random = np.random.default_rng(len(name) * 1000 + sum(map(ord, name)))
+        losses = losses * np.exp(size * random.standard_normal(steps.size))
+        return Curve.of_schedule(name, schedule, steps, losses, peak_lr=peak_lr, **fields)
 
     return make
