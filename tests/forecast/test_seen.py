@@ -5,6 +5,7 @@ from riverrun.averaging import HalfLife, Tail, Uniform
 from riverrun.forecast.coverage import drawn_truth
 from riverrun.forecast.curve import Curve
 from riverrun.forecast.laws import LAWS, Scale
+from riverrun.forecast.published import CONSTANTS
 from riverrun.forecast.seen import see, see_average, see_curve
 from riverrun.schedules import (
     SHAPES,
@@ -140,7 +141,7 @@ def test_every_change_apart_gives_the_published_formulas(name):
     scale = scale_of(lr)
     seen = see(lr, steps, None)
     law = LAWS["multi-power"]
-    constants = dict(L0=3.04, A=0.525, alpha=0.508, B=363.8, C=2.066, beta=0.583, gamma=0.641)
+    constants = CONSTANTS["25M"]
     expected = [published_multi_power(lr, t, **constants) for t in steps]
     found = law.losses(law.parameters_of(constants, scale), seen, scale)[0]
     np.testing.assert_allclose(found, expected, rtol=1e-10)
