@@ -8,7 +8,7 @@ data count against the priors follows from the residuals: neighbouring points th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,9 @@ HUBER = 1e-3
 _HUBER_NOISES = 1.345
 _ROUNDS = 3
 """Fits, each with the noise that the one before found; the first is from all starts."""
+EQUIVALENCE = 0.015
+"""How far, relative to the loss, an average may be from the decay that it amounts to, as measured on runs of this
+package (docs/forecast.md)."""
 _SMALLEST_LOSS = 1e-3
 
 
@@ -36,11 +39,12 @@ class Fit:
         law, scale: what the values mean.
         values: {series: parameters}; they differ in L0 alone.
         noise: {(series, of averages or not): the residuals}.
-        covariance: {series: [parameters, parameters]}, of the values (Laplace approximation).
+        covariance: {series: [parameters + offsets, parameters + offsets]} (Laplace approximation).
         known: parameter -> the share of its prior's variance that the data took away, 0 to 1; 1 without a prior.
         at_edge: parameters that ended at the edge of their range.
         curves: what it was fitted to.
-        prior: whether priors were used.
+        offsets: {name of an average: log of its loss over that of the decay that it amounts to}. That the two are equal
+            is true to first order only; how far it is off is fitted along, give or take `EQUIVALENCE`.
     """
 
     law: Law
@@ -51,6 +55,7 @@ class Fit:
     known: Mapping[str, float]
     at_edge: tuple[str, ...]
     curves: tuple[Curve, ...]
+    offsets: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def points(self) -> int:
@@ -127,15 +132,17 @@ def check_curves(curves: Sequence[Curve], law: Law) -> None:
 
 
 _Key = tuple[str, Kind]
+_OFFSET = Parameter(name="offset", low=-0.2, high=0.2, starts=(), prior=Prior(0.0, EQUIVALENCE))
 
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """A curve as residuals need it: its model and kind, what laws need, its log losses."""
+    """A curve as residuals need it: its model and kind, what laws need, its log losses, the place of its offset."""
 
     key: _Key
     seen: Seen
     logs: Floats
+    offset: int | None
 
 
 class _Problem:
@@ -155,8 +162,18 @@ class _Problem:
             ]
             for series in dict.fromkeys(curve.series for curve in curves):
                 self.places[model, series] = np.array([self._add(FLOOR), *rest])
+        self.offsets = {
+            (model, name): self._add(_OFFSET)
+            for model, curves in self.models.items()
+            for name in dict.fromkeys(curve.profile.name for curve in curves if curve.profile)
+        }
         self.curves = [
-            _Seen((model, curve.kind), see_curve(curve), np.log(curve.losses))
+            _Seen(
+                (model, curve.kind),
+                see_curve(curve),
+                np.log(curve.losses),
+                self.offsets[model, curve.profile.name] if curve.profile else None,
+            )
             for model, curves in self.models.items()
             for curve in curves
         ]
@@ -201,7 +218,10 @@ class _Problem:
             losses = np.maximum(losses, _SMALLEST_LOSS)
             wide = np.zeros((losses.size, values.size))
             wide[:, places] = jacobian / losses[:, None]
-            residuals.append(np.log(losses) - curve.logs)
+            offset = 0.0
+            if curve.offset is not None:
+                offset, wide[:, curve.offset] = values[curve.offset], 1.0
+            residuals.append(np.log(losses) + offset - curve.logs)
             slopes.append(wide)
         return residuals, slopes
 
@@ -270,18 +290,21 @@ class _Problem:
             places = {series: at for (of, series), at in self.places.items() if of == model}
             first = next(iter(places.values()))
             names = self.law.names
+            offsets = {name: at for (of, name), at in self.offsets.items() if of == model}
+            joint = {series: [*at, *offsets.values()] for series, at in places.items()}
             fits[model] = Fit(
                 law=self.law,
                 scale=self.scales[model],
                 values={series: values[at] for series, at in places.items()},
                 noise={kind: noise for (of, kind), noise in noises.items() if of == model},
-                covariance={series: covariance[np.ix_(at, at)] for series, at in places.items()},
+                covariance={series: covariance[np.ix_(at, at)] for series, at in joint.items()},
                 known={
                     name: float(1 - spread[at] * prior_precision[at]) if prior_precision[at] else 1.0
                     for name, at in zip(names, first, strict=True)
                 },
                 at_edge=tuple(name for name, at in zip(names, first, strict=True) if near[at]),
                 curves=tuple(curves),
+                offsets={name: float(values[at]) for name, at in offsets.items()},
             )
         return fits
 
@@ -291,8 +314,6 @@ def height_prior(parameter: Parameter, loss: float) -> Parameter:
 
     The published fits have 3.3% to 6%, this package's small runs 2% to 4%.
     """
-    from dataclasses import replace
-
     return replace(parameter, prior=Prior(float(np.log(0.035 * loss)), 0.7))
 
 

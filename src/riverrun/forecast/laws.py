@@ -178,10 +178,10 @@ class RiverLaw(Law):
         Parameter(name="log B", low=-12.0, high=3.0, starts=(-2.0,)),
         Parameter(name="log c", low=-3.0, high=16.0, starts=(3.0, 5.5), prior=Prior(4.75, 1.5)),
         Parameter(name="log beta", low=-4.0, high=2.0, starts=(-0.5, -1.5), prior=Prior(-0.53, 0.7)),
-        Parameter(name="gamma", low=-1.0, high=2.5, starts=(0.6,), prior=Prior(0.64, 0.3)),
+        Parameter(name="gamma", low=-1.0, high=2.5, starts=(0.6,), prior=Prior(0.35, 0.4)),
         Parameter(name="p", low=0.2, high=1.5, starts=(0.8,), prior=Prior(0.77, 0.12)),
         Parameter(name="delta", low=-0.3, high=0.8, starts=(0.1,), prior=Prior(0.1, 0.08)),
-        Parameter(name="rho", low=0.1, high=1.5, starts=(0.9,), prior=Prior(0.87, 0.12)),
+        Parameter(name="rho", low=0.1, high=1.5, starts=(0.9,), prior=Prior(0.8, 0.2)),
     )
 
     def losses(self, values: Floats, seen: Seen, scale: Scale) -> tuple[Floats, Floats]:

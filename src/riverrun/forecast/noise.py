@@ -35,8 +35,7 @@ class Noise:
 
 
 FIRST_GUESS = Noise(1e-3, 8.0)
-FIRST_GUESS_OF_AVERAGES = Noise(5e-3, 4.0)
-"""That an average amounts to a decay is true to about a hundredth of the loss (docs/forecast.md)."""
+FIRST_GUESS_OF_AVERAGES = Noise(2e-3, 8.0)
 
 
 def noise_of(residuals: Sequence[Floats], free: float = 0.0) -> Noise:

@@ -14,16 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from riverrun.forecast.curve import Floats, Steps, check_rates
-from riverrun.forecast.fitting import Fit
+from riverrun.forecast.fitting import EQUIVALENCE, Fit
 from riverrun.forecast.seen import Seen, see, see_average
 
 if TYPE_CHECKING:
     from riverrun.averaging import Profile
 
 LEVEL = 0.9
-EQUIVALENCE = 0.01
-"""How far, relative to the loss, an average may be from the decay that it amounts to where a fit has seen no average:
-as measured on runs of this package (docs/forecast.md)."""
 _DRAWS = 400
 
 
@@ -74,14 +71,14 @@ def predict(
             f"steps: must increase, from 1 to {lr.size:,}, the updates whose learning rate is given"
         )
     seen = see(lr, steps) if profile is None else see_average(lr, steps, profile)
-    return predict_seen(fit, seen, averaged=profile is not None, series=series, level=level, seed=seed)
+    return predict_seen(fit, seen, profile=profile, series=series, level=level, seed=seed)
 
 
 def predict_seen(
     fit: Fit,
     seen: Seen,
     *,
-    averaged: bool = False,
+    profile: Profile | None = None,
     series: str | None = None,
     level: float = LEVEL,
     seed: int = 0,
@@ -92,10 +89,13 @@ def predict_seen(
     name = fit.series(series)
     expected = fit.law.losses(fit.values[name], seen, fit.scale)[0]
     logs = np.log(np.maximum(drawn_losses(fit, seen, name, seed), 1e-3))
+    if profile is not None:
+        expected = expected * np.exp(fit.offsets.get(profile.name, 0.0))
+        logs += drawn_offsets(fit, name, profile, seed)[:, None]
     random = np.random.default_rng(seed + 1)
-    logs += random.standard_normal(logs.shape[0])[:, None] * scatter_of(fit, name, averaged)
-    edges = np.exp(np.quantile(logs, [(1 - level) / 2, (1 + level) / 2], axis=0))
-    return Prediction(seen.steps, expected, edges[0], edges[1], level)
+    logs += random.standard_normal((logs.shape[0], 1)) * scatter_of(fit, name, profile is not None)
+    low, high = (np.exp(np.quantile(logs, share, axis=0)) for share in ((1 - level) / 2, (1 + level) / 2))
+    return Prediction(seen.steps, expected, low, high, level)
 
 
 def drawn_losses(fit: Fit, seen: Seen, series: str, seed: int = 0, draws: int = _DRAWS) -> Floats:
@@ -107,20 +107,35 @@ def drawn_losses(fit: Fit, seen: Seen, series: str, seed: int = 0, draws: int = 
 
 def drawn_values(fit: Fit, series: str, seed: int = 0, draws: int = _DRAWS) -> Floats:
     """[draws, parameters], within their ranges."""
+    count = len(fit.law.parameters)
+    ranges = np.array([(parameter.low, parameter.high) for parameter in fit.law.parameters])
+    return np.clip(_drawn(fit, series, seed, draws)[:, :count], ranges[:, 0], ranges[:, 1])
+
+
+def drawn_offsets(fit: Fit, series: str, profile: Profile, seed: int = 0, draws: int = _DRAWS) -> Floats:
+    """[draws], the log of what an average's loss is over that of its decay, drawn together with `drawn_values`.
+
+    Of an average that the fit has not seen all is known that is known of any (`EQUIVALENCE`).
+    """
+    if profile.name not in fit.offsets:
+        return EQUIVALENCE * np.random.default_rng(seed + 2).standard_normal(draws)
+    place = len(fit.law.parameters) + list(fit.offsets).index(profile.name)
+    return _drawn(fit, series, seed, draws)[:, place]
+
+
+def _drawn(fit: Fit, series: str, seed: int, draws: int) -> Floats:
     random = np.random.default_rng(seed)
     # Each draw with its mirror image: a median that is the fit's own.
-    half = random.standard_normal((draws // 2, len(fit.law.parameters)))
-    normal = np.concatenate([half, -half])
+    half = random.standard_normal((draws // 2, fit.covariance[series].shape[0]))
     size, directions = np.linalg.eigh(fit.covariance[series])
-    values = fit.values[series] + (normal * np.sqrt(np.maximum(size, 0.0))) @ directions.T
-    ranges = np.array([(parameter.low, parameter.high) for parameter in fit.law.parameters])
-    return np.clip(values, ranges[:, 0], ranges[:, 1])
+    drawn = (np.concatenate([half, -half]) * np.sqrt(np.maximum(size, 0.0))) @ directions.T
+    return np.asarray(np.concatenate([fit.values[series], list(fit.offsets.values())]) + drawn)
 
 
 def scatter_of(fit: Fit, series: str, averaged: bool) -> float:
-    """The standard deviation of a measurement around the law, relative to the loss."""
+    """The standard deviation of a measurement around the law, relative to the loss; of the likest kind measured."""
     noise = fit.noise.get((series, averaged))
-    if noise is not None:
-        return noise.size
-    others = [one.size for (_, of_average), one in fit.noise.items() if of_average == averaged]
-    return max([EQUIVALENCE if averaged else 0.0, *others])
+    if noise is None:
+        same = [one for (_, of_average), one in fit.noise.items() if of_average == averaged]
+        noise = min(same or fit.noise.values(), key=lambda one: one.size)
+    return noise.size
