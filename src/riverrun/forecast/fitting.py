@@ -16,7 +16,14 @@ from numpy.typing import NDArray
 
 from riverrun.forecast.curve import Curve, Floats, Kind
 from riverrun.forecast.laws import FLOOR, Law, Parameter, Prior, RiverLaw, Scale, scale_of
-from riverrun.forecast.noise import FIRST_GUESS, FIRST_GUESS_OF_AVERAGES, Noise, noise_of
+from riverrun.forecast.noise import (
+    FIRST_GUESS,
+    FIRST_GUESS_OF_AVERAGES,
+    MISFIT,
+    MISFIT_OF_AVERAGES,
+    Noise,
+    noise_of,
+)
 from riverrun.forecast.seen import Seen, see, see_curve
 
 LEAST_POINTS = 8
@@ -264,7 +271,9 @@ class _Problem:
         free = len(self.law.parameters) / 2  # about half of them are fixed by the data, the others by priors
         return {
             key: noise_of(
-                [one for curve, one in zip(self.curves, residuals, strict=True) if curve.key == key], free
+                [one for curve, one in zip(self.curves, residuals, strict=True) if curve.key == key],
+                free,
+                MISFIT_OF_AVERAGES if key[1][1] else MISFIT,
             )
             for key in self.kinds
         }
