@@ -20,7 +20,7 @@ VALUES = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def made() -> Callable[..., Fit]:
     """A function from a law's name, and the standard deviation of all its parameters, to a fit."""
 

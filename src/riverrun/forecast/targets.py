@@ -83,7 +83,8 @@ def reach(
         peak_lr: its peak, in the unit of the fitted curves.
         target: a loss in nats.
         last: the largest budget that counts.
-        first: the smallest one; by default where the warm-up of ``family(last)`` has ended.
+        first: the smallest one; by default where the warm-up of ``family(last)`` has ended, or about the smallest that
+            the family has room for: it may answer others with `ValueError`.
         profile: of an average of the weights whose loss counts; None for the weights themselves.
         series: as for `riverrun.forecast.prediction.predict`.
         level: of the interval.
@@ -97,7 +98,9 @@ def reach(
         raise ValueError(f"target: got {target:g}; must be a loss in nats, more than 0")
     if not 0 < level < 1:
         raise ValueError(f"level: got {level:g}; must be more than 0 and less than 1")
-    first = max(family(last).warmup, 1) if first is None else first
+    if last < 1:
+        raise ValueError(f"last: got {last}; must be at least 1 step")
+    first = _smallest(family, last) if first is None else first
     if not 1 <= first <= last:
         raise ValueError(f"last: got {last:,}; must be at least {first:,}, the smallest budget looked at")
 
@@ -143,6 +146,17 @@ def reach(
         at_last=float(expected[-1]),
         floor=float(fit.values[name][0]),
     )
+
+
+def _smallest(family: Family, last: int) -> int:
+    """The first budget on the grid that the family has a schedule for."""
+    for budget in _grid(min(max(family(last).warmup, 1), last), last)[:-1]:
+        try:
+            family(int(budget))
+        except ValueError:
+            continue
+        return int(budget)
+    return last
 
 
 def _grid(first: int, last: int) -> Steps:
