@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from riverrun.forecast.curve import Curve, Floats
 from riverrun.forecast.fitting import Fit
-from riverrun.forecast.prediction import Prediction, predict_seen
+from riverrun.forecast.prediction import predict_seen
 from riverrun.forecast.seen import see_curve
+
+MOST_INTERVALS = 64
+"""An interval takes hundreds of draws; a curve may have thousands of points."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +27,8 @@ class Score:
         mae, rmse: mean absolute error, and the root of the mean squared one, in nats.
         mean, worst: of the absolute errors relative to the measured loss.
         last: the relative error at the last position, above 0 where too high a loss was predicted.
-        inside: the share of measurements within their intervals.
+        inside: the share of measurements within their 90% intervals, of `MOST_INTERVALS` per curve at most, evenly
+            chosen.
     """
 
     points: int
@@ -36,17 +41,12 @@ class Score:
     inside: float
 
 
-def score(curves: Sequence[Curve], predictions: Sequence[Prediction]) -> Score:
-    """All points of some curves at once; each prediction is at the positions of its curve."""
-
-    def joined(parts: Sequence[Floats]) -> Floats:
-        return np.concatenate(parts)
-
-    losses = joined([curve.losses for curve in curves])
-    expected = joined([prediction.expected for prediction in predictions])
-    low, high = (joined([getattr(p, edge) for p in predictions]) for edge in ("low", "high"))
+def score(curves: Sequence[Curve], expected: Sequence[Floats], inside: float) -> Score:
+    """All points of some curves at once; expected losses are at the positions of their curve."""
+    losses = np.concatenate([curve.losses for curve in curves])
     steps = np.concatenate([curve.steps for curve in curves])
-    errors, relative = expected - losses, expected / losses - 1
+    errors = np.concatenate(list(expected)) - losses
+    relative = errors / losses
     spread = float(np.sum((losses - losses.mean()) ** 2))
     return Score(
         points=losses.size,
@@ -56,18 +56,30 @@ def score(curves: Sequence[Curve], predictions: Sequence[Prediction]) -> Score:
         mean=float(np.abs(relative).mean()),
         worst=float(np.abs(relative).max()),
         last=float(relative[np.argmax(steps)]),
-        inside=float(((low <= losses) & (losses <= high)).mean()),
+        inside=inside,
     )
 
 
 def score_fit(fit: Fit, curves: Sequence[Curve]) -> Score:
-    """What a fit predicts of some curves, against what was measured of them."""
-    return score(curves, [prediction_of(fit, curve) for curve in curves])
+    """What a fit predicts of some curves, from their LR alone, against what was measured of them."""
+    within = np.concatenate([_within(fit, curve) for curve in curves])
+    return score(curves, [expected_of(fit, curve) for curve in curves], float(within.mean()))
 
 
-def prediction_of(fit: Fit, curve: Curve) -> Prediction:
-    """The losses of a curve, from its LR and what the fit knows of other curves."""
-    return predict_seen(fit, see_curve(curve), averaged=curve.profile is not None, series=curve.series)
+def expected_of(fit: Fit, curve: Curve) -> Floats:
+    """[n], the losses that a fit expects at the positions of a curve."""
+    losses = fit.law.losses(fit.values[curve.series], see_curve(curve), fit.scale)[0]
+    if curve.profile is None:
+        return losses
+    return losses * np.exp(fit.offsets.get(curve.profile.name, 0.0))
+
+
+def _within(fit: Fit, curve: Curve) -> NDArray[np.bool_]:
+    """Whether measurements lie within their intervals, for `MOST_INTERVALS` of them at most."""
+    chosen = np.unique(np.linspace(0, curve.steps.size - 1, MOST_INTERVALS).round().astype(int))
+    part = replace(curve, steps=curve.steps[chosen], losses=curve.losses[chosen])
+    found = predict_seen(fit, see_curve(part), profile=part.profile, series=part.series)
+    return (found.low <= part.losses) & (part.losses <= found.high)
 
 
 def mean_score(scores: Sequence[Score]) -> Score:
