@@ -20,6 +20,7 @@ from riverrun.cli.data import ingest, inspect
 from riverrun.cli.doctor import doctor
 from riverrun.cli.export import export
 from riverrun.cli.feed import feed
+from riverrun.cli.forecast import forecast
 from riverrun.cli.generate import generate
 from riverrun.cli.merge import merge
 from riverrun.cli.plan import plan
@@ -65,6 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         export,
         merge,
         compare,
+        forecast,
         plan,
         audit,
         doctor,

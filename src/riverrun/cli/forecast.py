@@ -74,13 +74,18 @@ def forecast(
         out: where --optimise writes the schedule; RUN/optimised.toml if not given.
         json: print one JSON object.
     """
-    from riverrun.cli import forecast_plans as plans
-    from riverrun.cli.forecast_outlook import print_outlook
-    from riverrun.cli.forecast_request import fitted, opened
     from riverrun.errors import SettingError
     from riverrun.extras import require_packages
 
     require_packages("forecast", "forecast", {"scipy": "the fit"})
+    from riverrun.cli.forecast_backtest import print_backtest  # they need it
+    from riverrun.cli.forecast_decay import print_best_decay
+    from riverrun.cli.forecast_now import print_now
+    from riverrun.cli.forecast_optimum import print_optimum
+    from riverrun.cli.forecast_outlook import print_outlook
+    from riverrun.cli.forecast_request import fitted, opened
+    from riverrun.cli.forecast_target import print_target
+
     asked = {
         "--now": now,
         "--target-loss": target_loss is not None,
@@ -108,17 +113,17 @@ def forecast(
         profiles=profile,
     )
     if backtest:
-        plans.print_backtest(source, law, json)
+        print_backtest(source, law, json)
         return
     request = fitted(source, law, fit_until, decay=decay, length=length, floor=floor)
     if now:
-        plans.print_now(request, json)
+        print_now(request, json)
     elif target_loss is not None:
-        plans.print_target(request, schedule, target_loss, until, json)
+        print_target(request, schedule, target_loss, until, json)
     elif budget is not None and best_decay:
-        plans.print_best_decay(request, source.position("--budget", budget), json)
+        print_best_decay(request, source.position("--budget", budget), json)
     elif budget is not None:
-        plans.print_optimum(request, source.position("--budget", budget), _beside(run, source, out), json)
+        print_optimum(request, source.position("--budget", budget), _beside(run, source, out), json)
     else:
         print_outlook(request, schedule, until, figure or _figure(run, source), json)
 

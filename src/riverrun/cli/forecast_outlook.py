@@ -79,6 +79,11 @@ def families_of(request: Request, specs: Sequence[str], budgets: tuple[int, ...]
     ]
 
 
+def interval_of(found: Prediction) -> str:
+    """The loss at the first position."""
+    return interval(*(float(edge[0]) for edge in (found.expected, found.low, found.high)))
+
+
 def interval(expected: float, low: float, high: float) -> str:
     """ "1.073 ± .004", half the interval's width."""
     return f"{expected:.4f} ±{(high - low) / 2:.4f}"

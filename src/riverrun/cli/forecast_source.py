@@ -40,7 +40,7 @@ class Source:
         schedule: of the trunk, times `peak_lr`.
         now: the position that it stands at.
         profiles: the averages that it keeps.
-        plan: of a riverrun run; positions of files are steps.
+        path, plan: of a riverrun run; positions of files are steps.
         seconds_per_step: measured; None where nothing tells.
         notes: what was cleaned, left out or taken for granted.
     """
@@ -51,6 +51,7 @@ class Source:
     peak_lr: float
     now: int
     profiles: tuple[Profile, ...]
+    path: Path | None = None
     plan: Plan | None = None
     seconds_per_step: float | None = None
     notes: tuple[str, ...] = ()
@@ -137,6 +138,7 @@ def source_of_run(run: Path, node: str, after: float) -> Source:
         peak_lr=plan.recipe.optimizer.peak_lr,
         now=now,
         profiles=tuple(profile for profile in profiles if profile is not None),
+        path=run,
         plan=plan,
         seconds_per_step=_seconds_per_step(trunk),
         notes=tuple(notes),

@@ -1,0 +1,99 @@
+"""`riverrun forecast RUN --best-decay`: the best start and shape of a decay for a total."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+
+from riverrun.cli.commands import program
+from riverrun.cli.forecast_outlook import interval_of, plain_prediction
+from riverrun.cli.forecast_request import Request
+from riverrun.cli.grids import print_grid
+from riverrun.errors import SettingError
+from riverrun.forecast.decays import BestDecay, best_decay
+from riverrun.forecast.gains import Gain
+from riverrun.grid import Grid
+from riverrun.runs.metrics import to_json
+
+
+def print_best_decay(request: Request, total: int, json: bool) -> None:
+    """The best start and shape of a decay that ends at a total."""
+    source = request.source
+    check_total(request, total)
+    try:
+        found = best_decay(request.fit, source.schedule, source.peak_lr, total)
+    except ValueError as error:
+        raise SettingError(f"--best-decay: {error}") from None
+    if json:
+        print(to_json(request.facts() | _plain_decay(found)))
+        return
+    rows = [
+        (
+            one.shape,
+            f"{one.floor:g}",
+            f"{one.start:,}",
+            f"{one.length:,} ({100 * one.length / total:.2g}%)",
+            f"{one.expected:.4f}",
+        )
+        for one in found.per_shape
+    ]
+    best, usual = found.best, found.usual
+    first, last = found.flat
+    loss = interval_of(found.loss)
+    print_grid(
+        Console(highlight=False),
+        Grid(
+            title=f"{source.name}: decays that end at {source.label(total)}, the best of each shape",
+            headings=("shape", "floor", "starts at step", "steps", f"{request.series} loss"),
+            rows=tuple(rows),
+            marked=frozenset({(0, 4)}),
+            notes=(
+                f"The best: {loss}. Starts from step {first:,} to {last:,} come within a thousandth of a nat of it.",
+                f"Against {usual.shape} over the last tenth to a tenth ({usual.expected:.4f}): {gained(found.gain)}.",
+                *request.notes(),
+            ),
+        ),
+    )
+    if source.path is not None and best.start >= request.now:
+        command = [
+            program(),
+            "branch",
+            str(source.path),
+            "--decay",
+            best.shape,
+            "--length",
+            f"{best.length} steps",
+        ]
+        print(
+            f'Train on with --until "{best.start} steps", and then: {shlex.join([*command, "--floor", f"{best.floor:g}"])}'
+        )
+
+
+def check_total(request: Request, total: int) -> None:
+    """Raise `SettingError` for a total that leaves nothing to plan."""
+    if total <= request.source.schedule.warmup:
+        raise SettingError(
+            f"--budget: got step {total:,}; must lie after the warm-up, {request.source.schedule.warmup:,} steps"
+        )
+
+
+def gained(gain: Gain) -> str:
+    """By how much, and how surely."""
+    return (
+        f"{1e3 * gain.expected:.1f} thousandths of a nat lower ({1e3 * gain.low:.1f} to {1e3 * gain.high:.1f}), with a "
+        f"probability of {100 * gain.probability:.0f}% if the law holds"
+    )
+
+
+def _plain_decay(found: BestDecay) -> dict[str, Any]:
+    return {
+        "best": asdict(found.best),
+        "loss": plain_prediction(found.loss),
+        "flat": list(found.flat),
+        "usual": asdict(found.usual),
+        "gain": asdict(found.gain),
+        "candidates": [asdict(one) for one in found.candidates],
+    }
