@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -80,6 +82,20 @@ def test_a_target_that_may_be_reached_has_no_latest_step(made):
 def test_where_the_first_budget_is_enough_it_is_the_step(made):
     found = reach(made(), FAMILIES["horizon-free"], PEAK, 40.0, last=LAST)
     assert found.step == found.first == found.latest == 50
+
+
+def test_an_average_that_is_off_from_its_decay_is_so_here_too(made):
+    fit, profile, family = made(spread=0.01), HalfLife(25), FAMILIES["horizon-free"]
+    off = replace(
+        fit, offsets={profile.name: 0.02}, covariance={"train": np.eye(fit.values["train"].size + 1) * 1e-4}
+    )
+    plain = reach(fit, family, PEAK, 2.95, last=LAST, profile=profile)
+    worse = reach(off, family, PEAK, 2.95 * np.exp(0.02), last=LAST, profile=profile)
+    assert worse.step == plain.step
+    assert worse.floor == pytest.approx(2.5 * np.exp(0.02))
+    # An average that the fit has not seen may be off by more than its parameters are uncertain.
+    raw = reach(fit, family, PEAK, 2.95, last=LAST)
+    assert plain.latest / plain.earliest > raw.latest / raw.earliest
 
 
 def test_a_family_may_have_no_schedule_for_small_budgets(made):

@@ -10,7 +10,7 @@ import numpy as np
 
 from riverrun.forecast.curve import Floats, Steps, rates_of
 from riverrun.forecast.fitting import Fit
-from riverrun.forecast.prediction import LEVEL, drawn_values
+from riverrun.forecast.prediction import LEVEL, drawn_offsets, drawn_values
 from riverrun.forecast.seen import Seen, see, see_average
 from riverrun.schedules import Schedule
 
@@ -39,7 +39,8 @@ class Reach:
         first, last: the smallest and the largest budget looked at. A step that equals ``first`` may mean that a
             smaller budget is enough.
         at_last: the loss expected at ``last``.
-        floor: L0, the loss that the law comes to without end; no budget reaches a target that is not above it.
+        floor: L0, the loss that the law comes to without end; no budget reaches a target that is not above it. Of an
+            average, what it comes to there.
     """
 
     target: float
@@ -108,12 +109,17 @@ def reach(
         rates, steps = rates_of(family(step), peak_lr, step), np.array([step])
         return see(rates, steps) if profile is None else see_average(rates, steps, profile)
 
-    def losses(values: Floats, seens: list[Seen]) -> Floats:
-        return np.array([fit.law.losses(values, one, fit.scale)[0][0] for one in seens])
+    def losses(values: Floats, offset: float, seens: list[Seen]) -> Floats:
+        found = np.array([fit.law.losses(values, one, fit.scale)[0][0] for one in seens])
+        return np.asarray(found * np.exp(offset))
 
+    values, offset, offsets = fit.values[name], 0.0, np.zeros(_DRAWS)
+    if profile is not None:
+        offset = fit.offsets.get(profile.name, 0.0)
+        offsets = drawn_offsets(fit, name, profile, seed, _DRAWS)
     budgets = _grid(first, last)
     seens = [seen(int(step)) for step in budgets]
-    expected = losses(fit.values[name], seens)
+    expected = losses(values, offset, seens)
     step = _last_above(expected, target)
     found = None
     if step is not None:
@@ -122,14 +128,14 @@ def reach(
             above, found = int(budgets[step]), int(budgets[step + 1])
             while found - above > 1:
                 middle = (above + found) // 2
-                if losses(fit.values[name], [seen(middle)])[0] <= target:
+                if losses(values, offset, [seen(middle)])[0] <= target:
                     found = middle
                 else:
                     above = middle
     crossings = np.array(
         [
-            _crossing(budgets, losses(values, seens), target)
-            for values in drawn_values(fit, name, seed, _DRAWS)
+            _crossing(budgets, losses(*drawn, seens), target)
+            for drawn in zip(drawn_values(fit, name, seed, _DRAWS), offsets, strict=True)
         ]
     )
     # Budgets that are not by `last` are infinite, so quantiles must be one of the crossings.
@@ -144,7 +150,7 @@ def reach(
         first=first,
         last=last,
         at_last=float(expected[-1]),
-        floor=float(fit.values[name][0]),
+        floor=float(values[0] * np.exp(offset)),
     )
 
 
