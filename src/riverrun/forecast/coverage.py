@@ -7,15 +7,15 @@ real curves follow the law, it cannot tell (`riverrun.forecast.backtest`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from riverrun.averaging import HalfLife, Profile, Tail
 from riverrun.forecast.curve import Curve, Floats, Steps, rates_of
-from riverrun.forecast.fitting import fit, height_prior
+from riverrun.forecast.fitting import EQUIVALENCE, fit, height_prior
 from riverrun.forecast.laws import Law, RiverLaw, Scale
 from riverrun.forecast.scoring import Score, mean_score, score_fit
 from riverrun.forecast.seen import see_curve
@@ -25,6 +25,7 @@ PEAK_LR = 1e-3
 WARMUP = 100
 LENGTH = 8000
 """Updates of the full runs; forecasts reach to twice as many."""
+_SCALE = Scale(lr=PEAK_LR, summed=PEAK_LR * LENGTH, step=LENGTH, loss=3.0)
 _FLOORS = (1.5, 2.5)
 _DESCENTS = (0.3, 0.6)
 """Where L0 and A lie, in nats: they have no priors."""
@@ -95,15 +96,14 @@ def coverage(
     for number in range(trials):
         random = np.random.default_rng((seed, number))
         values = drawn_truth(law, random)
+        offsets = {profile.name: random.normal(0, EQUIVALENCE) for profile in _profiles(design)}
 
-        def made(
-            runs: Sequence[Run], values: Floats = values, random: np.random.Generator = random
-        ) -> list[Curve]:
-            return [simulated(run, law, values, scatter, random) for run in runs]
+        def made(run: Run) -> Curve:
+            return simulated(run, law, values, scatter, random, offsets)  # noqa: B023  # called in this round only
 
-        fitted = fit(made(design.fitted), law)
-        for curve in made(design.predicted):
-            found[curve.name].append(score_fit(fitted, [curve]))
+        fitted = fit([made(run) for run in design.fitted], law)
+        for run in design.predicted:
+            found[run.name].append(score_fit(fitted, [made(run)]))
     return Coverage(
         design=design,
         scatter=scatter,
@@ -132,14 +132,23 @@ def simulated(
     values: Floats,
     scatter: Scatter,
     random: np.random.Generator,
-    scale: Scale | None = None,
+    offsets: Mapping[str, float],
 ) -> Curve:
-    """The losses that a law with these parameters gives a run, with noise; the scale is that of `LENGTH` by default."""
-    scale = scale or Scale(lr=PEAK_LR, summed=PEAK_LR * LENGTH, step=LENGTH, loss=3.0)
+    """The losses that a law with these parameters gives a run, with noise.
+
+    Offsets are by how much averages are off from the decays that they amount to, as in `riverrun.forecast.fitting.Fit`.
+    """
     rates = rates_of(run.schedule, PEAK_LR, int(run.steps[-1]))
     curve = Curve(run.name, run.steps, np.ones(run.steps.size), rates, profile=run.profile)
-    losses = law.losses(values, see_curve(curve), scale)[0] * np.exp(noise(scatter, run.steps.size, random))
-    return Curve(run.name, run.steps, losses, rates, profile=run.profile)
+    above = noise(scatter, run.steps.size, random)
+    if run.profile is not None:
+        above += offsets[run.profile.name]
+    return replace(curve, losses=law.losses(values, see_curve(curve), _SCALE)[0] * np.exp(above))
+
+
+def _profiles(design: Design) -> list[Profile]:
+    runs = (*design.fitted, *design.predicted)
+    return list({run.profile.name: run.profile for run in runs if run.profile is not None}.values())
 
 
 def noise(scatter: Scatter, points: int, random: np.random.Generator) -> Floats:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from riverrun.forecast.curve import Curve, Floats
 from riverrun.forecast.fitting import Fit
-from riverrun.forecast.prediction import predict_seen
+from riverrun.forecast.prediction import Prediction, predict_seen
 from riverrun.forecast.seen import see_curve
 
 MOST_INTERVALS = 64
@@ -74,11 +74,16 @@ def expected_of(fit: Fit, curve: Curve) -> Floats:
     return losses * np.exp(fit.offsets.get(curve.profile.name, 0.0))
 
 
+def prediction_of(fit: Fit, curve: Curve) -> Prediction:
+    """The losses of a curve with their intervals, from its LR and what the fit knows of other curves."""
+    return predict_seen(fit, see_curve(curve), profile=curve.profile, series=curve.series)
+
+
 def _within(fit: Fit, curve: Curve) -> NDArray[np.bool_]:
     """Whether measurements lie within their intervals, for `MOST_INTERVALS` of them at most."""
     chosen = np.unique(np.linspace(0, curve.steps.size - 1, MOST_INTERVALS).round().astype(int))
     part = replace(curve, steps=curve.steps[chosen], losses=curve.losses[chosen])
-    found = predict_seen(fit, see_curve(part), profile=part.profile, series=part.series)
+    found = prediction_of(fit, part)
     return (found.low <= part.losses) & (part.losses <= found.high)
 
 
