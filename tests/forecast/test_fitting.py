@@ -174,7 +174,7 @@ def test_curves_of_another_kind_are_fitted_without_warnings(simulate):
     for losses in (np.full(12, 3.0), np.linspace(3, 4, 12), np.geomspace(10, 0.01, 12)):
         curve = simulate("trunk", TRUNK, np.geomspace(400, 4000, 12).astype(int))
         curve.losses[:] = losses
-        for law in LAWS.values():
+        for law in (LAWS["river"], LAWS["power"]):
             fitted = fit([curve], law)
             assert np.isfinite(predictions(fitted)).all()
             assert np.isfinite(fitted.covariance["train"]).all()

@@ -70,7 +70,7 @@ def test_changes_taken_together_count_as_they_do_apart(name, law):
     lr = rates(SCHEDULES[name])
     scale = scale_of(lr)
     random = np.random.default_rng(0)
-    drawn = [drawn_truth(law, random) for _ in range(6)]
+    drawn = [drawn_truth(law, random) for _ in range(4)]
     errors = []
     for steps in POSITIONS.values():
         together, apart = see(lr, steps), see(lr, steps, None)

@@ -13,7 +13,7 @@ from riverrun.forecast.fitting import Fit
 from riverrun.forecast.prediction import Prediction, predict_seen
 from riverrun.forecast.seen import see_curve
 
-MOST_INTERVALS = 64
+MOST_INTERVALS = 32
 """An interval takes hundreds of draws; a curve may have thousands of points."""
 
 
