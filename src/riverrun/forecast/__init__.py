@@ -7,6 +7,7 @@
 Nothing here needs a trainer; `docs/forecast.md` says how far to trust it.
 """
 
+from riverrun.forecast.backtest import Backtest, backtest
 from riverrun.forecast.cleaning import clean
 from riverrun.forecast.curve import Curve, rates_of
 from riverrun.forecast.exports import Columns, read_records
@@ -19,6 +20,7 @@ from riverrun.forecast.record import Record, curve_of
 
 __all__ = [
     "LAWS",
+    "Backtest",
     "Columns",
     "Curve",
     "DecayChoice",
@@ -31,6 +33,7 @@ __all__ = [
     "Prediction",
     "Record",
     "RiverLaw",
+    "backtest",
     "clean",
     "curve_of",
     "doubts",
