@@ -12,7 +12,7 @@ from riverrun.forecast.curve import Floats
 MISFIT = 1e-3
 """How far from real curves a law is in any case, relative to the loss: however little they scatter and however many
 points they have, they do not tell its parameters more exactly. The laws here come to between .4e-3 and 2e-3."""
-MISFIT_OF_AVERAGES = 3e-2
+MISFIT_OF_AVERAGES = 5e-2
 """The same for averages, which laws see as the decays that they amount to to first order: they shall tell how much a
 decay gives, and leave its finer ways to decays."""
 _SMALLEST = 2e-5
