@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Literal
 
 from riverrun.errors import SettingError
-from riverrun.schedules import WSD, WSDS, Decayed, Schedule
+from riverrun.schedules import WSD, WSDS, Continued, Decayed, Schedule
 from riverrun.schedules.shapes import check_floor, decay_shape
 from riverrun.train.plan import Plan
 from riverrun.units import Duration
@@ -134,6 +134,8 @@ def decays_of(schedule: Schedule) -> Iterator[Span]:
     elif isinstance(schedule, Decayed):
         yield from decays_of(schedule.base)
         yield schedule.at, schedule.end
+    elif isinstance(schedule, Continued):
+        yield from (span for span in decays_of(schedule.base) if span[1] <= schedule.at[0])
 
 
 def end_of(schedule: Schedule) -> int | None:
