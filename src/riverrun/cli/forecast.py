@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 from tyro.conf import Positional, UseAppendAction
+
+from riverrun.errors import SettingError
 
 if TYPE_CHECKING:
     from riverrun.cli.forecast_source import Source
@@ -70,11 +73,10 @@ def forecast(
         columns: what columns of a file are called: step=..., loss=..., lr=...; may be given several times.
         trained_with: the schedule that a file's run was trained with, as in --schedule; else its column lr.
         peak_lr: the peak of that schedule.
-        figure: where to draw, .png or .svg; RUN/forecast.svg if not given, and nowhere for a file.
+        figure: where to draw, .png or .svg; RUN/forecast.svg if not given, nowhere for a file and with --json.
         out: where --optimise writes the schedule; RUN/optimised.toml if not given.
         json: print one JSON object.
     """
-    from riverrun.errors import SettingError
     from riverrun.extras import require_packages
 
     require_packages("forecast", "forecast", {"scipy": "the fit"})
@@ -96,6 +98,18 @@ def forecast(
     modes = [option for option, given in asked.items() if given]
     if len(modes) > 1:
         raise SettingError(f"{modes[1]}: answers another question than {modes[0]}; ask one at a time")
+    if figure is not None and figure.suffix not in (".png", ".svg"):
+        raise SettingError(f"--figure: got {str(figure)!r}; a figure is written as .png or .svg")
+    _check_goes_with(
+        modes[0] if modes else "",
+        {
+            "--schedule": bool(schedule),
+            "--until": until is not None,
+            "--figure": figure is not None,
+            "--out": out is not None,
+            "--fit-until": fit_until is not None,
+        },
+    )
     if (budget is None) == (best_decay or optimise):
         raise SettingError(
             f"{modes[0]}: needs the total, as in --budget 8x"
@@ -123,14 +137,35 @@ def forecast(
     elif budget is not None and best_decay:
         print_best_decay(request, source.position("--budget", budget), json)
     elif budget is not None:
-        print_optimum(request, source.position("--budget", budget), _beside(run, source, out), json)
+        print_optimum(request, source.position("--budget", budget), _beside(source, out), json)
     else:
-        print_outlook(request, schedule, until, figure or _figure(run, source), json)
+        print_outlook(request, schedule, until, figure or (None if json else _figure(source)), json)
 
 
-def _figure(run: Path, source: Source) -> Path | None:
-    return None if source.plan is None else run / "forecast.svg"
+_GOES_WITH = {
+    "--schedule": ("", "--target-loss"),
+    "--until": ("", "--target-loss"),
+    "--figure": ("",),
+    "--out": ("--optimise",),
+    "--fit-until": ("", "--now", "--target-loss", "--best-decay", "--optimise"),
+}
+"""The questions that an option has a say in; "" is the forecast of schedules."""
 
 
-def _beside(run: Path, source: Source, out: Path | None) -> Path:
-    return out or (Path("optimised.toml") if source.plan is None else run / "optimised.toml")
+def _check_goes_with(mode: str, given: Mapping[str, bool]) -> None:
+    for option, is_given in given.items():
+        if is_given and mode not in _GOES_WITH[option]:
+            others = " or ".join(map(_called, _GOES_WITH[option]))
+            raise SettingError(f"{option}: has no say in {_called(mode)}, but in {others}; leave it out")
+
+
+def _called(mode: str) -> str:
+    return mode or "a forecast of schedules"
+
+
+def _figure(source: Source) -> Path | None:
+    return None if source.path is None else source.path / "forecast.svg"
+
+
+def _beside(source: Source, out: Path | None) -> Path:
+    return out or (source.path or Path()) / "optimised.toml"

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from rich.console import Console
 
 from riverrun.cli.forecast_source import Source
-from riverrun.cli.grids import print_grid
+from riverrun.cli.grids import print_folded_grid
 from riverrun.errors import SettingError
 from riverrun.forecast import law_named
 from riverrun.forecast.backtest import backtest
@@ -51,7 +51,7 @@ def print_backtest(source: Source, law: str, json: bool) -> None:
             named.append(("power law, the longest", one.baseline))
         rows += [
             (
-                f"{100 * one.share:.0f}%, {source.label(one.until)}",
+                f"{100 * one.share:.0f}%, {source.label(one.until).removesuffix(' tokens')}",
                 name,
                 f"{score.points}",
                 *(f"{100 * error:.2f}%" for error in (score.mean, score.worst)),
@@ -60,14 +60,15 @@ def print_backtest(source: Source, law: str, json: bool) -> None:
             )
             for name, score in named
         ]
-    print_grid(
+    print_folded_grid(
         Console(highlight=False),
         Grid(
             title=f"{source.name}: the {law} law fitted to the first part, and its errors of what came after",
-            headings=("fitted up to", "what", "points", "mean", "worst", "at the end", "in 90% intervals"),
+            headings=("up to", "of", "points", "mean", "worst", "last", "inside"),
             rows=tuple(rows),
             notes=(
                 *notes,
+                "Last: at the end; below 0 the forecast was too low. Inside: how many lay in the 90% intervals.",
                 "Branches count as what came after where they did. The power law does not see the learning rate.",
                 *source.notes,
             ),

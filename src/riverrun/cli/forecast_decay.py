@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +12,9 @@ from rich.console import Console
 from riverrun.cli.commands import program
 from riverrun.cli.forecast_outlook import interval_of, plain_prediction
 from riverrun.cli.forecast_request import Request
-from riverrun.cli.grids import print_grid
+from riverrun.cli.forecast_source import Source
+from riverrun.cli.grids import print_folded_grid
+from riverrun.cli.schedule_spec import TRUNK
 from riverrun.errors import SettingError
 from riverrun.forecast.decays import BestDecay, best_decay
 from riverrun.forecast.gains import Gain
@@ -43,7 +46,7 @@ def print_best_decay(request: Request, total: int, json: bool) -> None:
     best, usual = found.best, found.usual
     first, last = found.flat
     loss = interval_of(found.loss)
-    print_grid(
+    print_folded_grid(
         Console(highlight=False),
         Grid(
             title=f"{source.name}: decays that end at {source.label(total)}, the best of each shape",
@@ -58,18 +61,18 @@ def print_best_decay(request: Request, total: int, json: bool) -> None:
         ),
     )
     if source.path is not None and best.start >= request.now:
-        command = [
-            program(),
-            "branch",
-            str(source.path),
-            "--decay",
-            best.shape,
-            "--length",
-            f"{best.length} steps",
-        ]
-        print(
-            f'Train on with --until "{best.start} steps", and then: {shlex.join([*command, "--floor", f"{best.floor:g}"])}'
+        until = (
+            f'Train on with --until "{best.start} steps", and then' if best.start > request.now else "Then"
         )
+        decay = {"--decay": best.shape, "--length": f"{best.length} steps", "--floor": f"{best.floor:g}"}
+        print(f"{until}: {shlex.join(branch_command(source, decay))}")
+
+
+def branch_command(source: Source, options: Mapping[str, str]) -> list[str]:
+    """The words that fork the source's node with options."""
+    forked = {} if source.node == TRUNK else {"--from": source.node}
+    words = [word for pair in (forked | dict(options)).items() for word in pair]
+    return [program(), "branch", str(source.path), *words]
 
 
 def check_total(request: Request, total: int) -> None:

@@ -6,7 +6,7 @@ from rich.console import Console
 
 from riverrun.cli.forecast_outlook import interval_of, plain_prediction
 from riverrun.cli.forecast_request import Request
-from riverrun.cli.grids import print_grid
+from riverrun.cli.grids import print_folded_grid
 from riverrun.errors import SettingError
 from riverrun.forecast import predict
 from riverrun.forecast.decays import decays_now
@@ -56,7 +56,7 @@ def print_now(request: Request, json: bool) -> None:
         (f"{choice.shape} decay", f"{one.length:,}", source.label(one.end), interval_of(one.loss), "")
         for one in found
     ]
-    print_grid(
+    print_folded_grid(
         Console(highlight=False),
         Grid(
             title=f"{source.name} at {source.label(now)}: {request.series} loss in nats per token, now and decayed",

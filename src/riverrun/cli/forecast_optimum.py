@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from riverrun.cli.commands import program
-from riverrun.cli.forecast_decay import check_total, gained
+from riverrun.cli.forecast_decay import branch_command, check_total, gained
 from riverrun.cli.forecast_outlook import interval_of, plain_prediction
 from riverrun.cli.forecast_request import Request
-from riverrun.cli.grids import print_grid
+from riverrun.cli.grids import print_folded_grid
 from riverrun.errors import SettingError
 from riverrun.forecast.optimal import optimise
 from riverrun.grid import Grid
@@ -27,6 +26,8 @@ def print_optimum(request: Request, total: int, out: Path, json: bool) -> None:
     """The best learning rate that never rises, written as a schedule."""
     source = request.source
     check_total(request, total)
+    if out.suffix != ".toml":
+        raise SettingError(f"--out: got {str(out)!r}; a schedule is written as .toml")
     try:
         found = optimise(
             request.fit, source.schedule, source.peak_lr, total, start=_free_from(request, total)
@@ -34,6 +35,7 @@ def print_optimum(request: Request, total: int, out: Path, json: bool) -> None:
     except ValueError as error:
         raise SettingError(f"--optimise: {error}") from None
     content = _toml(source.name, table_of(found.schedule), source.peak_lr)
+    out.parent.mkdir(parents=True, exist_ok=True)
     publish_file(out, content.encode())
     if json:
         print(
@@ -56,7 +58,7 @@ def print_optimum(request: Request, total: int, out: Path, json: bool) -> None:
         for step, best, other in zip(at, found.schedule(at), found.decay_schedule(at), strict=True)
     ]
     loss = interval_of(found.loss)
-    print_grid(
+    print_folded_grid(
         Console(highlight=False),
         Grid(
             title=f"{source.name}: the best learning rate that never rises, to {source.label(total)}; of the peak",
@@ -72,7 +74,7 @@ def print_optimum(request: Request, total: int, out: Path, json: bool) -> None:
     )
     print(f"Schedule: {out}")
     if source.path is not None and total > request.now:
-        print(f"Then: {shlex.join([program(), 'branch', str(source.path), '--schedule', str(out)])}")
+        print(f"Then: {shlex.join(branch_command(source, {'--schedule': str(out)}))}")
     else:
         print("Then: put its table [schedule] into a recipe.")
 

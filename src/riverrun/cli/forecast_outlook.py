@@ -9,12 +9,12 @@ import numpy as np
 from rich.console import Console
 
 from riverrun.cli.forecast_request import Request
-from riverrun.cli.grids import print_grid
+from riverrun.cli.grids import print_folded_grid
 from riverrun.cli.schedule_spec import TRUNK, Family, parse_family
 from riverrun.errors import SettingError
 from riverrun.extras import require_packages
 from riverrun.forecast import Outlook, Prediction, outlook
-from riverrun.forecast.figure import Fan
+from riverrun.forecast.curve import LONGEST
 from riverrun.forecast.outlook import RAW
 from riverrun.grid import Grid
 from riverrun.runs.metrics import to_json
@@ -43,23 +43,21 @@ def print_outlook(
         )
         for family in families
     ]
-    if json:
-        print(
-            to_json(
-                request.facts() | {"budgets": list(budgets), "outlooks": [_plain(one) for one in outlooks]}
-            )
-        )
-        return
-    print_grid(Console(highlight=False), _grid(request, budgets, outlooks))
     if figure is not None:
         _draw(request, families, outlooks, budgets, figure)
+    if json:
+        plain = {"budgets": list(budgets), "outlooks": [_plain(one) for one in outlooks]}
+        print(to_json(request.facts() | plain))
+        return
+    print_folded_grid(Console(highlight=False), _grid(request, budgets, outlooks))
+    if figure is not None:
         print(f"Figure: {figure}")
 
 
 def budgets_of(request: Request, until: str | None) -> tuple[int, ...]:
     """Now, then the last budget and its halves, as far as they lie ahead."""
     source = request.source
-    last = 4 * request.now if until is None else source.position("--until", until)
+    last = min(4 * request.now, LONGEST) if until is None else source.position("--until", until)
     if last <= request.now:
         raise SettingError(
             f"--until: got {until}, which is step {last:,}; must lie after step {request.now:,}, where the run stands"
@@ -102,10 +100,11 @@ def _grid(request: Request, budgets: Sequence[int], outlooks: Sequence[Outlook])
     expected = np.array([found.expected for one in outlooks for found in one.readouts.values()])
     marked = frozenset((int(row), column + 1) for column, row in enumerate(expected.argmin(axis=0)))
     alone = f" under {outlooks[0].name}" if len(outlooks) == 1 and outlooks[0].name != TRUNK else ""
-    headings = [f"{'now, ' if step == request.now else ''}{source.label(step)}" for step in budgets]
+    labels = [source.label(step).removesuffix(" tokens") for step in budgets]
+    headings = [f"now, {labels[0]}", *labels[1:]]
+    unit = "" if source.plan is None else " after so many tokens"
     return Grid(
-        title=f"{source.name}{alone}: {request.series} loss in nats per token by the {request.fit.law.name} law, "
-        "with 90% intervals",
+        title=f"{source.name}{alone}: {request.series} loss{unit} by the {request.fit.law.name} law, 90% intervals",
         headings=("readout", *headings),
         rows=tuple(rows),
         marked=marked,
@@ -122,13 +121,15 @@ def _draw(
 ) -> None:
     require_packages("forecast", "forecast", {"matplotlib": "the figure"})
     from riverrun.drawing import write_figure
-    from riverrun.forecast.figure import draw_forecast
+    from riverrun.forecast.figure import Fan, draw_forecast
 
     source = request.source
-    fans = []
+    fans: list[Fan] = []
     for family, one in zip(families, outlooks, strict=True):
         line = np.unique(np.geomspace(max(1, request.now // 12), budgets[-1], _LINE).round().astype(int))
         for name, found in one.readouts.items():
+            if fans and one is not outlooks[0] and name != RAW:
+                continue  # the table has them all
             fan, along = (
                 found,
                 name in (RAW, *(profile.name for profile in source.profiles)) and family.one_run,
@@ -144,11 +145,12 @@ def _draw(
                     profiles=[profile for profile in source.profiles if profile.name == name],
                 )
                 fan = fine.readouts[name]
-            label = name if len(outlooks) == 1 else f"{one.name}: {name}"
-            fans.append(Fan(name=label, prediction=fan, one_run=along))
+            label = name if len(outlooks) == 1 else one.name if name == RAW else f"{one.name}: {name}"
+            fans.append(Fan(name=label, prediction=fan, one_run=along, average=None if name == RAW else name))
     shown = [curve for curve in source.curves if curve.series == request.series]
     tokens = source.tokens(budgets[-1])
-    title = f"{source.name}: forecast from {source.label(request.now)} on, 90% intervals"
+    title = f"{source.name}: {request.series} loss, forecast from {source.label(request.now)} on with 90% intervals"
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_figure(
         path,
         lambda: draw_forecast(title, shown, fans, request.now, tokens / budgets[-1] if tokens else None),

@@ -93,12 +93,12 @@ def opened(
         for option, given in (
             ("--trained-with", trained_with),
             ("--peak-lr", peak_lr),
-            ("--columns", columns),
+            ("--columns", columns and not also),
         ):
             if given:
                 raise SettingError(f"{option}: is for files; {run} tells its own")
         source = source_of_run(run, node, after)
-        plain = FileOptions(columns=Columns(), schedule=None, peak_lr=None)
+        plain = FileOptions(columns=_columns(columns), schedule=None, peak_lr=None)
         return source.also(source_of_files(also, plain, 0.0, ()) if also else None, asked)
     options = FileOptions(
         columns=_columns(columns),
@@ -114,14 +114,26 @@ def fitted(
     source: Source, law: str, fit_until: str | None, *, decay: str, length: str, floor: float
 ) -> Request:
     """The law fitted to what lies before a position."""
-    now = source.now if fit_until is None else source.position("--fit-until", fit_until)
     choice = _decay(decay, length, floor)
+    now = source.now if fit_until is None else _between(source, fit_until)
     past = tuple(curve.between(1, now) for curve in source.curves if (curve.steps <= now).any())
     try:
         found = fit(past, law_named(law))
     except ValueError as error:
         raise SettingError(f"{source.name}: {error}") from None
     return Request(source=source, fit=found, fitted=past, now=now, decay=choice)
+
+
+def _between(source: Source, fit_until: str) -> int:
+    """A position in the past."""
+    step = source.position("--fit-until", fit_until)
+    first = min(int(curve.steps[0]) for curve in source.curves)
+    if not first <= step <= source.now:
+        raise SettingError(
+            f'--fit-until: got "{fit_until}", step {step:,}; must lie in what is fitted, from step {first:,} to '
+            f"{source.now:,}"
+        )
+    return step
 
 
 def _decay(shape: str, length: str, floor: float) -> DecayChoice:

@@ -12,8 +12,10 @@ import numpy as np
 from riverrun.averaging import Profile, profile_named
 from riverrun.errors import SettingError
 from riverrun.forecast import Curve, Record, curve_of
-from riverrun.forecast.curve import Floats
+from riverrun.forecast.curve import LONGEST, Floats
 from riverrun.forecast.exports import Columns, read_records
+from riverrun.forecast.exports.event_files import MARK
+from riverrun.forecast.exports.reading import READABLE
 from riverrun.forecast.record import assumptions
 from riverrun.runs import Node, Tree
 from riverrun.runs.metrics import read_records as read_lines
@@ -40,7 +42,7 @@ class Source:
         schedule: of the trunk, times `peak_lr`.
         now: the position that it stands at.
         profiles: the averages that it keeps.
-        path, plan: of a riverrun run; positions of files are steps.
+        path, node, plan: of a riverrun run; positions of files are steps.
         seconds_per_step: measured; None where nothing tells.
         notes: what was cleaned, left out or taken for granted.
     """
@@ -52,19 +54,28 @@ class Source:
     now: int
     profiles: tuple[Profile, ...]
     path: Path | None = None
+    node: str = "trunk"
     plan: Plan | None = None
     seconds_per_step: float | None = None
     notes: tuple[str, ...] = ()
 
     def position(self, option: str, text: str) -> int:
-        """The position that an option names: a duration, or a bare number of steps."""
+        """The position that an option names: a duration, or a bare number of steps.
+
+        Raises:
+            SettingError: it is neither, or lies further away than forecasts reach.
+        """
         if text.isdecimal():
-            return int(text)
-        try:
-            duration = Duration.parse(text)
-        except SettingError as error:
-            raise SettingError(f"{option}: {error}, or a bare number of steps") from None
-        return self.step_at(option, duration)
+            step = int(text)
+        else:
+            try:
+                duration = Duration.parse(text)
+            except SettingError as error:
+                raise SettingError(f"{option}: {error}, or a bare number of steps") from None
+            step = self.step_at(option, duration)
+        if step > LONGEST:
+            raise SettingError(f'{option}: got "{text}", step {step:,}; forecasts reach to step {LONGEST:,}')
+        return step
 
     def step_at(self, option: str, duration: Duration) -> int:
         """The first position at which so much training is done."""
@@ -117,6 +128,11 @@ def source_of_run(run: Path, node: str, after: float) -> Source:
     now = max(int(one.steps[-1]) for one in recorded)
     first = max(round(after * now), 2 * plan.schedule.warmup, 1)
     curves = _curves_of(tree, trunk, first, now)
+    if not curves:
+        raise SettingError(
+            f"--after: got {after:g}; leaves no losses between steps {first:,} and {now:,}. Name a smaller share, or "
+            "train longer"
+        )
     notes = [
         f"{trunk.id} {one.name}: {one.missing} losses were no numbers; left out"
         for one in recorded
@@ -139,6 +155,7 @@ def source_of_run(run: Path, node: str, after: float) -> Source:
         now=now,
         profiles=tuple(profile for profile in profiles if profile is not None),
         path=run,
+        node=node,
         plan=plan,
         seconds_per_step=_seconds_per_step(trunk),
         notes=tuple(notes),
@@ -225,10 +242,13 @@ def source_of_files(
             for record in records
         ]
     except ValueError as error:
-        raise SettingError(f"{error}. --trained-with names one") from None
+        raise SettingError(f"{error}: --trained-with, --peak-lr, or --columns lr=NAME") from None
     now = int(curves[0].steps[-1])
     begin = max(round(after * now), 1)
     schedule = options.schedule or _logged(first, peak)
+    if options.schedule is None:
+        rate = peak * float(schedule(now))
+        notes.append(f"{first.name}: after step {now:,} its learning rate is taken to stay at {rate:.3g}")
     return Source(
         name=first.name,
         curves=tuple(_from(curve, begin) for curve in curves),
@@ -276,7 +296,23 @@ def _bends(steps: Floats, values: Floats, n: int) -> bool:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a path is a run directory of riverrun, or was meant as one."""
+    """Whether a path is a run directory of riverrun.
+
+    Raises:
+        SettingError: it is none, and nothing that could be read as a file either.
+    """
     if (path / "trunk" / "node.json").is_file():
         return True
-    return not path.exists()
+    if (path / "node.json").is_file():
+        run = path.parent if path.name == "trunk" else path.parent.parent
+        raise SettingError(f"{path}: is a node of a run; name the run, as in {run} --node {path.name}")
+    if not path.exists():
+        raise SettingError(
+            f"{path}: is no run of riverrun and no file; a forecast is made from RUN as in riverrun train RECIPE --run "
+            f"RUN, or from {READABLE}"
+        )
+    if path.is_dir() and not any(path.rglob(f"*{MARK}*")):
+        raise SettingError(
+            f"{path}: is no run of riverrun, and holds none of TensorBoard's files ({MARK} in the name)"
+        )
+    return False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -12,14 +13,15 @@ from rich.console import Console
 from riverrun.averaging import Profile
 from riverrun.cli.forecast_outlook import budgets_of, families_of
 from riverrun.cli.forecast_request import Request
-from riverrun.cli.grids import print_grid
+from riverrun.cli.grids import print_folded_grid
 from riverrun.cli.schedule_spec import TRUNK
 from riverrun.errors import SettingError
+from riverrun.forecast.curve import LONGEST
 from riverrun.forecast.targets import Reach, reach
 from riverrun.grid import Grid
 from riverrun.runs.metrics import to_json
 from riverrun.schedules import Schedule
-from riverrun.units import short_time
+from riverrun.units import short_count, short_time
 
 USUAL = (TRUNK, "cosine", "wsd")
 """What is compared unless schedules are named."""
@@ -29,6 +31,15 @@ _SHORTEST = 4
 """Warm-ups that the shortest run has: it must have room for a decay."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Found:
+    """What a schedule needs; `more` steps are still to be made, all of them where the run is of no use."""
+
+    name: str
+    reach: Reach
+    more: int | None
+
+
 def print_target(
     request: Request, specs: Sequence[str], target: float, until: str | None, json: bool
 ) -> None:
@@ -36,10 +47,10 @@ def print_target(
     source, fit = request.source, request.fit
     if not target > 0:
         raise SettingError(f"--target-loss: got {target:g}; must be a positive number of nats")
-    last = _FURTHEST * request.now if until is None else budgets_of(request, until)[-1]
+    last = min(_FURTHEST * request.now, LONGEST) if until is None else budgets_of(request, until)[-1]
     first = min(request.now, max(_SHORTEST * source.schedule.warmup, 16))
     budgets = tuple(int(step) for step in np.geomspace(request.now, last, 7).round())
-    found: list[tuple[str, Reach]] = []
+    found: list[_Found] = []
     for family in families_of(request, specs or USUAL, budgets):
         ways: list[tuple[str, Callable[[int], Schedule], Profile | None]] = [
             ("raw", family.for_horizon, None)
@@ -52,43 +63,18 @@ def print_target(
                 one = reach(fit, way, source.peak_lr, target, first=first, last=last, profile=profile)
             except ValueError as error:
                 raise SettingError(f"--target-loss: {error}") from None
-            found.append((f"{family.name}: {name}", one))
+            more = None if one.step is None else _steps_more(request, way(one.step), one.step)
+            found.append(_Found(name=f"{family.name}: {name}", reach=one, more=more))
     if json:
-        print(
-            to_json(
-                request.facts() | {"target": target, "reached": {name: asdict(one) for name, one in found}}
-            )
-        )
+        reached = {one.name: _plain(request, one) for one in found}
+        print(to_json(request.facts() | {"target": target, "reached": reached}))
         return
-    seconds = source.seconds_per_step
-    rows = []
-    for name, one in found:
-        if one.step is None:
-            reason = "never" if not one.possible else f"not by {source.label(last)}"
-            rows.append((name, reason, "-", "-", f"{one.at_last:.4f} there"))
-            continue
-        tokens = source.tokens(one.step)
-        between = [
-            f"{edge:,}" if edge is not None else f"over {last:,}" for edge in (one.earliest, one.latest)
-        ]
-        more = max(0, one.step - request.now)
-        rows.append(
-            (
-                name,
-                f"{one.step:,}",
-                f"{between[0]} to {between[1]}",
-                "-" if tokens is None else source.label(one.step).removesuffix(" tokens"),
-                "-"
-                if seconds is None
-                else short_time(seconds * more) + (" more" if name.startswith(TRUNK) else ""),
-            )
-        )
-    print_grid(
+    print_folded_grid(
         Console(highlight=False),
         Grid(
             title=f"{source.name}: what a {request.series} loss of {target:g} needs",
             headings=("schedule", "steps", "90% interval", "tokens", "time"),
-            rows=tuple(rows),
+            rows=tuple(_row(request, one) for one in found),
             notes=(
                 *request.notes(),
                 f"The law comes to {fit.values[request.series][0]:.3f} without end and without learning rate.",
@@ -96,6 +82,54 @@ def print_target(
             ),
         ),
     )
+
+
+def _row(request: Request, found: _Found) -> tuple[str, ...]:
+    source, one = request.source, found.reach
+    if one.step is None:
+        reason = f"not by {source.label(one.last)}" if one.possible else "never"
+        return found.name, reason.removesuffix(" tokens"), "-", "-", f"{one.at_last:.4f} there"
+    early, late = (
+        f"over {one.last:,}" if edge is None else f"{edge:,}" for edge in (one.earliest, one.latest)
+    )
+    tokens, seconds = source.tokens(one.step), _seconds(request, found)
+    return (
+        found.name,
+        f"by {one.step:,}" if one.step == one.first else f"{one.step:,}",
+        f"{early} to {late}",
+        "-" if tokens is None else short_count(tokens),
+        "-" if seconds is None else _time(found, seconds, one.step),
+    )
+
+
+def _time(found: _Found, seconds: float, step: int) -> str:
+    if found.more == 0:
+        return "reached"
+    return ("" if found.more == step else "+") + short_time(seconds)
+
+
+def _seconds(request: Request, found: _Found) -> float | None:
+    each = request.source.seconds_per_step
+    return None if each is None or found.more is None else each * found.more
+
+
+def _plain(request: Request, found: _Found) -> dict[str, Any]:
+    step = found.reach.step
+    tokens = None if step is None else request.source.tokens(step)
+    return asdict(found.reach) | {
+        "tokens": tokens,
+        "steps_more": found.more,
+        "seconds": _seconds(request, found),
+    }
+
+
+def _steps_more(request: Request, schedule: Schedule, step: int) -> int:
+    """The steps that are still to be made: from where the LR leaves the run's, or all of them if it does at once."""
+    own = request.source.schedule
+    at = np.arange(1, min(step, request.now) + 1)
+    differ = np.flatnonzero(schedule(at) != own(at))
+    common = int(differ[0]) if differ.size else int(at[-1])
+    return step - common if common > 2 * own.warmup else step
 
 
 def _decayed(request: Request, for_horizon: Callable[[int], Schedule], step: int) -> Schedule:
@@ -107,6 +141,6 @@ def _time_note(request: Request) -> tuple[str, ...]:
     if seconds is None:
         return ()
     return (
-        f"Time at {1e3 * seconds:.3g} ms a step, as measured last: for the trunk from now on, for others from now's "
-        "position on, though they begin anew.",
+        f"Time at {1e3 * seconds:.3g} ms a step, as measured last: with + from the run on, whose learning rate so far "
+        "it shares; without, from a new beginning.",
     )

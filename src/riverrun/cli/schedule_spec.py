@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, Field, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from riverrun.errors import SettingError
+from riverrun.errors import SettingError, nearest
 from riverrun.schedules import Schedule, kinds
 from riverrun.train.schedule_table import check_schedule_table, resolve_schedule
 from riverrun.train.settings import read_table
@@ -66,11 +66,18 @@ def parse_family(
             schedule = resolve(found)
             return Family(name=Path(spec).stem, for_horizon=lambda _: schedule, one_run=True)
         table = _table(spec)
-        kind = kinds().get(str(table["kind"]))
-        names = [field.name for field in fields(kind)] if kind else []
+        kind = kinds().get(table["kind"])
+        if kind is None:
+            raise SettingError(f"there is no such schedule{nearest(table['kind'], [TRUNK, *kinds()])}")
+        names = [field.name for field in fields(kind) if field.init]
         if "warmup" in names and "warmup" not in table:
             table |= {"warmup": f"{own.warmup} steps", "warmup_start": own.warmup_start}
         horizon = next((name for name in ("total", "budget") if name in names and name not in table), None)
+        needed = {field.name for field in fields(kind) if field.init and _is_needed(field)}
+        if missing := sorted(needed - table.keys() - {horizon, "budgets"}):
+            raise SettingError(
+                f'{kind.kind} needs {" and ".join(missing)}, as in "{kind.kind}: {missing[0]}=..."'
+            )
         if horizon is not None:
             _check_family(resolve, table, horizon, max(budgets))
             return Family(
@@ -84,6 +91,10 @@ def parse_family(
     except SettingError as error:
         raise SettingError(f"{option}: got {spec!r}; {error}") from None
     return Family(name=spec, for_horizon=lambda _: schedule, one_run=True)
+
+
+def _is_needed(field: Field[Any]) -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
 
 
 def _check_family(

@@ -4,24 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from riverrun.drawing import COLOURS
 from riverrun.forecast.curve import Curve
 from riverrun.forecast.prediction import Prediction
+from riverrun.units import short_count
+
+_LINES = ("-", (0, (6, 1.5)), (0, (4, 1.2, 1, 1.2)), (0, (1.2, 1.2)))
+_MARKERS = ("D", "s", "^", "v", "P", "X")
+"""So that black on white tells fans apart as colours do."""
+_MEASURED = "#4D4D4D"
+_ASIDE = 1.02
+"""Points of several fans at one budget stand beside each other, by this factor."""
+_PAST = 12
+"""How many times less than now the figure begins at."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Fan:
-    """A readout ahead: a line with its interval where one run gives it, points where each budget has its own run."""
+    """A readout ahead: a line with its interval where one run gives it, points where each budget has its own run.
+
+    `average` names the measured averages that it is the forecast of, and that have its colour.
+    """
 
     name: str
     prediction: Prediction
     one_run: bool
+    average: str | None = None
 
 
 def draw_forecast(
@@ -36,71 +52,111 @@ def draw_forecast(
         now: the position up to which the law was fitted.
         tokens_per_step: None draws over steps.
     """
-    figure = Figure(figsize=(7.2, 4.4), layout="constrained")
+    columns = 2 if max((len(fan.name) for fan in fans), default=0) > 20 else 3
+    rows = -(-(len(fans) + 3) // columns)
+    figure = Figure(figsize=(6.8, 4.4 + 0.19 * rows), layout="constrained")
     axes = figure.subplots()
     unit = tokens_per_step or 1.0
-    averaged = [curve for curve in curves if curve.profile is not None]
+    colours = dict(zip(fans, cycle(COLOURS), strict=False))
+    of_averages = {fan.average: colour for fan, colour in colours.items() if fan.average}
     for curve in curves:
-        colour = "#9A9A9A" if curve.profile is None else "#C9B26B"
+        colour = of_averages.get(curve.profile.name, "#9A9A9A") if curve.profile else _MEASURED
         _dots(axes, curve, curve.steps <= now, unit, ".", colour)
         _dots(axes, curve, curve.steps > now, unit, "o", colour)
-    for fan, colour in zip(fans, np.resize(COLOURS, len(fans)), strict=True):
+    lines = dict(zip((fan for fan in fans if fan.one_run), cycle(_LINES), strict=False))
+    points = [fan for fan in fans if not fan.one_run]
+    markers = dict(zip(points, cycle(_MARKERS), strict=False))
+    for fan, colour in colours.items():
         one = fan.prediction
-        at = one.steps * unit
         if fan.one_run:
-            axes.plot(at, one.expected, color=colour, linewidth=1.4, label=fan.name)
-            axes.fill_between(at, one.low, one.high, color=colour, alpha=0.16, linewidth=0)
-        else:
-            errors = np.maximum([one.expected - one.low, one.high - one.expected], 0.0)
-            axes.errorbar(
-                at,
-                one.expected,
-                yerr=errors,
-                fmt="D",
-                color=colour,
-                markersize=4,
-                capsize=2.5,
-                label=fan.name,
-            )
-    axes.axvline(now * unit, color="black", linewidth=0.8, linestyle=":")
-    axes.set_xscale("log")
+            at = one.steps * unit
+            axes.fill_between(at, one.low, one.high, color=colour, alpha=0.15, linewidth=0)
+            for edge in (one.low, one.high):
+                axes.plot(at, edge, color=colour, linewidth=0.4, alpha=0.6)
+            axes.plot(at, one.expected, color=colour, linewidth=1.5, linestyle=lines[fan], label=fan.name)
+            continue
+        aside = _ASIDE ** (points.index(fan) - (len(points) - 1) / 2)
+        axes.errorbar(
+            one.steps * unit * aside,
+            one.expected,
+            yerr=np.maximum([one.expected - one.low, one.high - one.expected], 0.0),
+            fmt=markers[fan],
+            color=colour,
+            linestyle=(0, (1, 2)),
+            linewidth=0.8,
+            elinewidth=1.1,
+            markersize=5,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            capsize=2.5,
+            zorder=4,
+            label=fan.name,
+        )
+    _limits(axes, curves, fans, now, unit)
     axes.set_xlabel("steps" if tokens_per_step is None else "tokens")
-    axes.set_ylabel(f"{curves[0].series} loss, nats per token" if curves else "loss, nats per token")
-    axes.set_title(title, fontsize=9)
-    shown = [one for curve in curves for one in curve.losses[curve.steps >= now / 12]]
-    ahead = [edge for fan in fans for edge in (*fan.prediction.low, *fan.prediction.high)]
-    if shown or ahead:
-        low, high = min([*shown, *ahead]), max([*shown, *ahead])
-        axes.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
-    if curves:
-        axes.set_xlim(left=max(now / 12, float(min(curve.steps[0] for curve in curves))) * unit)
+    axes.set_ylabel("nats per token")
+    axes.set_title(title, fontsize=9, loc="left")
+    axes.axvline(now * unit, color="black", linewidth=0.8, linestyle=":")
+    axes.annotate(
+        "fitted up to here",
+        (now * unit, 1),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4, -2),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=8,
+    )
     handles, labels = axes.get_legend_handles_labels()
-    marks = [(".", "#9A9A9A", "measured"), *([(".", "#C9B26B", "measured averages")] if averaged else [])]
-    if any((curve.steps > now).any() for curve in curves):
-        marks.append(("o", "#9A9A9A", "measured since"))
-    handles += [_mark(marker, colour) for marker, colour, _ in marks]
+    marks = [(".", "measured"), *([("o", "measured since")] if _has_since(curves, now) else [])]
     figure.legend(
-        handles,
-        [*labels, *(name for *_, name in marks)],
-        loc="outside right upper",
+        [*handles, *(_mark(marker) for marker, _ in marks)],
+        [*labels, *(name for _, name in marks)],
+        loc="outside lower center",
+        ncols=columns,
         frameon=False,
         fontsize=8,
     )
     return figure
 
 
+def _has_since(curves: Sequence[Curve], now: int) -> bool:
+    return any(bool((curve.steps > now).any()) for curve in curves)
+
+
+def _limits(axes: Axes, curves: Sequence[Curve], fans: Sequence[Fan], now: int, unit: float) -> None:
+    """From a twelfth of now to a little after the last forecast; ticks at 1, 2 and 5 where there are few decades."""
+    first = max(now / _PAST, min((float(curve.steps[0]) for curve in curves), default=1.0))
+    last = max([now, *(int(fan.prediction.steps[-1]) for fan in fans)]) * 1.06
+    shown = [
+        loss for curve in curves for loss in curve.losses[(curve.steps >= first) & (curve.steps <= last)]
+    ]
+    shown += [edge for fan in fans for edge in (*fan.prediction.low, *fan.prediction.high)]
+    if shown:
+        low, high = min(shown), max(shown)
+        axes.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
+    axes.set_xscale("log")
+    axes.set_xlim(first * unit * 0.97, last * unit)
+    subs = (1.0, 2.0, 5.0) if last / first < 200 else (1.0,)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=20))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_count(value)))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
 def _dots(axes: Axes, curve: Curve, which: np.ndarray, unit: float, marker: str, colour: str) -> None:
     axes.plot(
         curve.steps[which] * unit,
         curve.losses[which],
-        marker,
+        linestyle="",
+        marker=marker,
         color=colour,
         markersize=3 if marker == "." else 3.5,
         markerfacecolor=colour if marker == "." else "none",
+        markeredgewidth=0.7,
         zorder=1.5 if marker == "." else 3,
     )
 
 
-def _mark(marker: str, colour: str) -> Line2D:
-    filled = colour if marker == "." else "none"
-    return Line2D([], [], linestyle="", marker=marker, color=colour, markerfacecolor=filled, markersize=4)
+def _mark(marker: str) -> Line2D:
+    filled = _MEASURED if marker == "." else "none"
+    return Line2D([], [], linestyle="", marker=marker, color=_MEASURED, markerfacecolor=filled, markersize=4)
