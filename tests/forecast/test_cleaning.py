@@ -163,8 +163,8 @@ def test_missing_learning_rates_are_interpolated_and_told():
 
 
 def test_too_little_is_an_error_with_counts():
-    with pytest.raises(ValueError, match=r"^mine: 7 usable steps .*must be at least 8\. Give"):
-        clean_curve(np.arange(1, 8), descent(np.arange(1, 8)))
+    with pytest.raises(ValueError, match=r"^mine: 3 usable steps .*must be at least 4\. Give"):
+        clean_curve(np.arange(1, 4), descent(np.arange(1, 4)))
     with pytest.raises(ValueError, match=r"^mine: 0 usable steps"):
         clean_curve([], [])
     losses = np.where(np.arange(100) < 60, np.nan, 3.0)

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike, NDArray
 from riverrun.forecast.curve import Floats, Steps
 from riverrun.forecast.record import Record, rates_at
 
-FEWEST = 8
-"""Points that a record needs."""
+FEWEST = 4
+"""Points that a record needs: a short decay, to be fitted beside a long run, may have no more."""
 
 _WHOLE = 2.0**53  # whole numbers above it are not exact in a float
 _REACH = 10  # points at each side that a point is held against; a longer rise is part of the curve

@@ -1,8 +1,8 @@
 """What a fitted law says of a schedule's losses, with intervals.
 
-An interval holds what is not known of the parameters (Laplace approximation: normal around the fit, as wide as its
-curvature and the priors leave it) and the scatter of a single measurement, of the size of the fit's residuals. It holds
-if the law does; `riverrun.forecast.backtest` shows on a run's own past how far to trust it.
+An interval holds what is not known of the parameters (`riverrun.forecast.draws`) and the scatter of a single
+measurement, of the size of the fit's residuals and of a law's usual misfit. It holds if the law does;
+`riverrun.forecast.backtest` shows on a run's own past how far to trust it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from riverrun.forecast.curve import Floats, Steps, check_rates
+from riverrun.forecast.draws import drawn
 from riverrun.forecast.fitting import EQUIVALENCE, Fit
+from riverrun.forecast.noise import MISFIT
 from riverrun.forecast.seen import Seen, see, see_average
 
 if TYPE_CHECKING:
@@ -109,7 +111,7 @@ def drawn_values(fit: Fit, series: str, seed: int = 0, draws: int = _DRAWS) -> F
     """[draws, parameters], within their ranges."""
     count = len(fit.law.parameters)
     ranges = np.array([(parameter.low, parameter.high) for parameter in fit.law.parameters])
-    return np.clip(_drawn(fit, series, seed, draws)[:, :count], ranges[:, 0], ranges[:, 1])
+    return np.clip(drawn(fit, series, seed, draws)[:, :count], ranges[:, 0], ranges[:, 1])
 
 
 def drawn_offsets(fit: Fit, series: str, profile: Profile, seed: int = 0, draws: int = _DRAWS) -> Floats:
@@ -120,22 +122,16 @@ def drawn_offsets(fit: Fit, series: str, profile: Profile, seed: int = 0, draws:
     if profile.name not in fit.offsets:
         return EQUIVALENCE * np.random.default_rng(seed + 2).standard_normal(draws)
     place = len(fit.law.parameters) + list(fit.offsets).index(profile.name)
-    return _drawn(fit, series, seed, draws)[:, place]
-
-
-def _drawn(fit: Fit, series: str, seed: int, draws: int) -> Floats:
-    random = np.random.default_rng(seed)
-    # Each draw with its mirror image: a median that is the fit's own.
-    half = random.standard_normal((draws // 2, fit.covariance[series].shape[0]))
-    size, directions = np.linalg.eigh(fit.covariance[series])
-    drawn = (np.concatenate([half, -half]) * np.sqrt(np.maximum(size, 0.0))) @ directions.T
-    return np.asarray(np.concatenate([fit.values[series], list(fit.offsets.values())]) + drawn)
+    return drawn(fit, series, seed, draws)[:, place]
 
 
 def scatter_of(fit: Fit, series: str, averaged: bool) -> float:
-    """The standard deviation of a measurement around the law, relative to the loss; of the likest kind measured."""
+    """The standard deviation of a measurement around the law, relative to the loss; of the likest kind measured.
+
+    That no law comes closer than `MISFIT` is a part of it.
+    """
     noise = fit.noise.get((series, averaged))
     if noise is None:
         same = [one for (_, of_average), one in fit.noise.items() if of_average == averaged]
         noise = min(same or fit.noise.values(), key=lambda one: one.size)
-    return noise.size
+    return float(np.hypot(noise.size, MISFIT))
