@@ -15,6 +15,7 @@ VERBS = [
     ("generate",),
     ("export",),
     ("merge",),
+    ("forecast",),
     ("plan",),
     ("audit",),
     ("doctor",),

@@ -85,7 +85,7 @@ def forecast(
     from riverrun.cli.forecast_now import print_now
     from riverrun.cli.forecast_optimum import print_optimum
     from riverrun.cli.forecast_outlook import print_outlook
-    from riverrun.cli.forecast_request import fitted, opened
+    from riverrun.cli.forecast_request import opened, requested
     from riverrun.cli.forecast_target import print_target
 
     asked = {
@@ -129,7 +129,7 @@ def forecast(
     if backtest:
         print_backtest(source, law, json)
         return
-    request = fitted(source, law, fit_until, decay=decay, length=length, floor=floor)
+    request = requested(source, law, fit_until, decay=decay, length=length, floor=floor)
     if now:
         print_now(request, json)
     elif target_loss is not None:

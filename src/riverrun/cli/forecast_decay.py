@@ -77,9 +77,11 @@ def branch_command(source: Source, options: Mapping[str, str]) -> list[str]:
 
 def check_total(request: Request, total: int) -> None:
     """Raise `SettingError` for a total that leaves nothing to plan."""
-    if total <= request.source.schedule.warmup:
+    first = min(int(curve.steps[0]) for curve in request.fitted)
+    if total <= max(first, request.source.schedule.warmup):
         raise SettingError(
-            f"--budget: got step {total:,}; must lie after the warm-up, {request.source.schedule.warmup:,} steps"
+            f"--budget: got step {total:,}; must lie after the warm-up, and after step {first:,}, the first whose loss "
+            "is fitted"
         )
 
 

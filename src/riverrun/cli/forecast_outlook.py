@@ -153,7 +153,9 @@ def _draw(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_figure(
         path,
-        lambda: draw_forecast(title, shown, fans, request.now, tokens / budgets[-1] if tokens else None),
+        lambda: draw_forecast(
+            title, shown, fans, request.now, tokens / budgets[-1] if tokens else None, request.last
+        ),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from riverrun.averaging import HalfLife, Profile, parse_profile
 from riverrun.cli.forecast_source import FileOptions, Source, is_run, source_of_files, source_of_run
 from riverrun.cli.schedule_spec import parse_family
 from riverrun.errors import SettingError, nearest
-from riverrun.forecast import Columns, Curve, DecayChoice, Fit, doubts, fit, law_named
+from riverrun.forecast import Columns, Curve, DecayChoice, Fit, Law, doubts, fit, law_named
 from riverrun.schedules import Constant, Schedule
 from riverrun.schedules.shapes import check_floor, decay_shape
 from riverrun.train.decay import parse_length
@@ -20,13 +21,25 @@ from riverrun.units import Duration
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Request:
-    """A source with the law fitted to its past, which ends at `now`, and the decay that forecasts speak of."""
+    """A source, the law to fit to its past, and the decay that forecasts speak of.
+
+    The run stands at `now`; the fit sees losses up to `last`, later ones where branches or other runs came further.
+    """
 
     source: Source
-    fit: Fit
+    law: Law
     fitted: tuple[Curve, ...]
     now: int
+    last: int
     decay: DecayChoice
+
+    @cached_property
+    def fit(self) -> Fit:
+        """The fitted law: some seconds of work, so what can be wrong with options is looked at before."""
+        try:
+            return fit(self.fitted, self.law)
+        except ValueError as error:
+            raise SettingError(f"{self.source.name}: {error}") from None
 
     @property
     def series(self) -> str:
@@ -59,13 +72,16 @@ class Request:
             f"{curve.name} ({curve.steps.size})"
             for curve in sorted(self.fitted, key=lambda one: -one.steps.size)
         ]
-        several = f"{', '.join(kinds[:4])}" + (f" and {len(kinds) - 4} more curves" if len(kinds) > 4 else "")
+        more = len(kinds) - 4
+        several = ", ".join(kinds[:4]) + (
+            f" and {more} more {'curve' if more == 1 else 'curves'}" if more > 0 else ""
+        )
         residuals = ", ".join(
             f"{100 * noise.size:.2g}% ({'averages' if averaged else series})"
             for (series, averaged), noise in fit.noise.items()
         )
         return [
-            f"Fitted to {fit.points} losses up to {self.source.label(self.now)}: {several}.",
+            f"Fitted to {fit.points} losses up to {self.source.label(self.last)}: {several}.",
             f"Residuals, of the loss: {residuals}.",
             *doubts(fit),
             *self.source.notes,
@@ -84,8 +100,10 @@ def opened(
     profiles: Sequence[str],
 ) -> Source:
     """The curves that options name."""
-    if not 0 <= after < 1:
-        raise SettingError(f"--after: got {after:g}; must be at least 0 and less than 1")
+    if not 0 <= after <= 0.5:
+        raise SettingError(
+            f"--after: got {after:g}; must be from 0 to 0.5, as a law needs a curve that grows at least twofold"
+        )
     if peak_lr is not None and not peak_lr > 0:
         raise SettingError(f"--peak-lr: got {peak_lr:g}; must be a positive number")
     asked = [_profile(spec) for spec in profiles]
@@ -110,18 +128,16 @@ def opened(
     return source_of_files([run, *also], options, after, asked or [HalfLife(25)])
 
 
-def fitted(
+def requested(
     source: Source, law: str, fit_until: str | None, *, decay: str, length: str, floor: float
 ) -> Request:
-    """The law fitted to what lies before a position."""
+    """A law to fit to what lies before a position."""
     choice = _decay(decay, length, floor)
     now = source.now if fit_until is None else _between(source, fit_until)
-    past = tuple(curve.between(1, now) for curve in source.curves if (curve.steps <= now).any())
-    try:
-        found = fit(past, law_named(law))
-    except ValueError as error:
-        raise SettingError(f"{source.name}: {error}") from None
-    return Request(source=source, fit=found, fitted=past, now=now, decay=choice)
+    # Branches and other runs may have come further than the run.
+    last = now if fit_until is not None else max(int(curve.steps[-1]) for curve in source.curves)
+    past = tuple(curve.between(1, last) for curve in source.curves if (curve.steps <= last).any())
+    return Request(source=source, law=law_named(law), fitted=past, now=now, last=last, decay=choice)
 
 
 def _between(source: Source, fit_until: str) -> int:

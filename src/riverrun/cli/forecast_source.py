@@ -19,7 +19,7 @@ from riverrun.forecast.exports.reading import READABLE
 from riverrun.forecast.record import assumptions
 from riverrun.runs import Node, Tree
 from riverrun.runs.metrics import read_records as read_lines
-from riverrun.schedules import PiecewiseLinear, Schedule
+from riverrun.schedules import Constant, PiecewiseLinear, Schedule
 from riverrun.train.costs import recorded_plan
 from riverrun.train.curves import TRAIN, Losses, binned_training_losses, recorded_losses
 from riverrun.train.plan import Plan
@@ -28,8 +28,8 @@ from riverrun.units import Duration, short_count
 HELD_OUT = "held-out"
 _BINS = 48
 """Of a trunk's training losses."""
-_FEWEST = 2
-"""Points of a curve of its own; fewer say nothing about its shape."""
+_FEWEST_BINS = 2
+"""Of training losses, whose mean is rough; a single readout at a decay's end tells most of all."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,24 +128,20 @@ def source_of_run(run: Path, node: str, after: float) -> Source:
     now = max(int(one.steps[-1]) for one in recorded)
     first = max(round(after * now), 2 * plan.schedule.warmup, 1)
     curves = _curves_of(tree, trunk, first, now)
-    if not curves:
-        raise SettingError(
-            f"--after: got {after:g}; leaves no losses between steps {first:,} and {now:,}. Name a smaller share, or "
-            "train longer"
-        )
     notes = [
         f"{trunk.id} {one.name}: {one.missing} losses were no numbers; left out"
         for one in recorded
         if one.missing
     ]
-    for branch in tree.nodes():
-        if branch.id == trunk.id or branch.parent is None:
+    for other in tree.nodes():
+        if other.id == trunk.id or other.merged:
             continue
-        other = recorded_plan(branch)
-        if other.recipe.data != plan.recipe.data or other.recipe.model != plan.recipe.model:
-            notes.append(f"{branch.id}: was trained on other data; left out")
+        recipe = recorded_plan(other).recipe
+        if recipe.data != plan.recipe.data or recipe.model != plan.recipe.model:
+            notes.append(f"{other.id}: was trained on other data; left out")
             continue
-        curves += _curves_of(tree, branch, max(first, branch.parent.step + 1), None, averages=False)
+        begin = first if other.parent is None else max(first, other.parent.step + 1)
+        curves += _curves_of(tree, other, begin, None, averages=other.parent is None)
     profiles = [profile_named(one.name) for one in recorded]
     return Source(
         name=run.name if node == trunk.id == "trunk" else f"{run.name}/{node}",
@@ -172,7 +168,7 @@ def _curves_of(tree: Tree, node: Node, first: int, last: int | None, averages: b
     found: list[Curve] = []
 
     def add(losses: Losses, series: str, profile: Profile | None = None) -> None:
-        if losses.steps.size >= _FEWEST:
+        if losses.steps.size >= (_FEWEST_BINS if series == TRAIN else 1):
             name = f"{node.id} {losses.name}"
             found.append(Curve(name, losses.steps, losses.losses, lr, series, profile))
 
@@ -279,9 +275,15 @@ def _highest(record: Record) -> float:
 
 
 def _logged(record: Record, peak: float) -> Schedule:
-    """The logged LR as a schedule: straight lines between the points where it bends, its last value ever after."""
+    """The logged LR as a schedule: a constant, or straight lines between the points where it bends.
+
+    Its last value is its value ever after.
+    """
     assert record.lr is not None
     steps, values = record.steps.astype(float), np.clip(record.lr / peak, 0.0, 1.0)
+    warmed = int(np.argmax(values == 1))
+    if values[warmed] == 1 and np.allclose(values, np.minimum(1.0, steps / steps[warmed]), rtol=1e-6):
+        return Constant(warmup=int(steps[warmed]))
     # Before the first point curve_of lets it rise linearly from 0: a warm-up where it begins at the peak.
     warm = int(steps[0]) if values[0] == 1 else 0
     kept = [0, *(n for n in range(1, steps.size - 1) if _bends(steps, values, n)), steps.size - 1]

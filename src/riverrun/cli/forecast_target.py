@@ -44,14 +44,16 @@ def print_target(
     request: Request, specs: Sequence[str], target: float, until: str | None, json: bool
 ) -> None:
     """The tokens and time that each schedule needs for a loss."""
-    source, fit = request.source, request.fit
+    source = request.source
     if not target > 0:
         raise SettingError(f"--target-loss: got {target:g}; must be a positive number of nats")
     last = min(_FURTHEST * request.now, LONGEST) if until is None else budgets_of(request, until)[-1]
     first = min(request.now, max(_SHORTEST * source.schedule.warmup, 16))
     budgets = tuple(int(step) for step in np.geomspace(request.now, last, 7).round())
     found: list[_Found] = []
-    for family in families_of(request, specs or USUAL, budgets):
+    families = families_of(request, specs or USUAL, budgets)
+    fit = request.fit
+    for family in families:
         ways: list[tuple[str, Callable[[int], Schedule], Profile | None]] = [
             ("raw", family.for_horizon, None)
         ]

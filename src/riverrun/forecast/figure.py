@@ -41,28 +41,35 @@ class Fan:
 
 
 def draw_forecast(
-    title: str, curves: Sequence[Curve], fans: Sequence[Fan], now: int, tokens_per_step: float | None
+    title: str,
+    curves: Sequence[Curve],
+    fans: Sequence[Fan],
+    now: int,
+    tokens_per_step: float | None,
+    last: int | None = None,
 ) -> Figure:
-    """The curves, small dots up to `now` and rings after it, and the fans; over tokens where a step has some.
+    """The curves, small dots where the law was fitted and rings after it, and the fans; over tokens if a step has some.
 
     Args:
         title: above it.
         curves: raw losses of one series, and averages; of the series that is forecast.
         fans: the forecasts, in the order of their colours.
-        now: the position up to which the law was fitted.
+        now: the position that the run stands at.
         tokens_per_step: None draws over steps.
+        last: the last position that the fit saw; `now` if not given.
     """
     columns = 2 if max((len(fan.name) for fan in fans), default=0) > 20 else 3
     rows = -(-(len(fans) + 3) // columns)
     figure = Figure(figsize=(6.8, 4.4 + 0.19 * rows), layout="constrained")
     axes = figure.subplots()
     unit = tokens_per_step or 1.0
+    last = now if last is None else last
     colours = dict(zip(fans, cycle(COLOURS), strict=False))
     of_averages = {fan.average: colour for fan, colour in colours.items() if fan.average}
     for curve in curves:
         colour = of_averages.get(curve.profile.name, "#9A9A9A") if curve.profile else _MEASURED
-        _dots(axes, curve, curve.steps <= now, unit, ".", colour)
-        _dots(axes, curve, curve.steps > now, unit, "o", colour)
+        _dots(axes, curve, curve.steps <= last, unit, ".", colour)
+        _dots(axes, curve, curve.steps > last, unit, "o", colour)
     lines = dict(zip((fan for fan in fans if fan.one_run), cycle(_LINES), strict=False))
     points = [fan for fan in fans if not fan.one_run]
     markers = dict(zip(points, cycle(_MARKERS), strict=False))
@@ -98,7 +105,7 @@ def draw_forecast(
     axes.set_title(title, fontsize=9, loc="left")
     axes.axvline(now * unit, color="black", linewidth=0.8, linestyle=":")
     axes.annotate(
-        "fitted up to here",
+        "now",
         (now * unit, 1),
         xycoords=("data", "axes fraction"),
         xytext=(-4, -2),
@@ -108,7 +115,7 @@ def draw_forecast(
         fontsize=8,
     )
     handles, labels = axes.get_legend_handles_labels()
-    marks = [(".", "measured"), *([("o", "measured since")] if _has_since(curves, now) else [])]
+    marks = [(".", "measured"), *([("o", "measured since")] if _has_since(curves, last) else [])]
     figure.legend(
         [*handles, *(_mark(marker) for marker, _ in marks)],
         [*labels, *(name for _, name in marks)],
@@ -120,8 +127,8 @@ def draw_forecast(
     return figure
 
 
-def _has_since(curves: Sequence[Curve], now: int) -> bool:
-    return any(bool((curve.steps > now).any()) for curve in curves)
+def _has_since(curves: Sequence[Curve], last: int) -> bool:
+    return any(bool((curve.steps > last).any()) for curve in curves)
 
 
 def _limits(axes: Axes, curves: Sequence[Curve], fans: Sequence[Fan], now: int, unit: float) -> None:
