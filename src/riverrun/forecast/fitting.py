@@ -30,8 +30,9 @@ LEAST_POINTS = 8
 HUBER = 1e-3
 """The threshold on log residuals, as published; more where the noise is larger."""
 _HUBER_NOISES = 1.345
-_ROUNDS = 3
-"""Fits, each with the noise that the one before found; the first is from all starts."""
+_COARSE = 40
+_ROUNDS = 4
+"""Fits, each with the noise that the one before found; the first is to `_COARSE` points a curve, from all starts."""
 EQUIVALENCE = 0.015
 """How far, relative to the loss, an average may be from the decay that it amounts to, as measured on runs of this
 package (docs/forecast.md)."""
@@ -114,13 +115,22 @@ def fit_jointly(
     for curves in models.values():
         check_curves(curves, law)
     problem = _Problem(models, law, tuple(shared))
+    # Which start is best, a part of the points tells; from there all of them go on.
+    coarse = _Problem(
+        {name: [_thinned(one) for one in curves] for name, curves in models.items()}, law, tuple(shared)
+    )
     noises = {key: FIRST_GUESS_OF_AVERAGES if key[1][1] else FIRST_GUESS for key in problem.kinds}
-    starts = problem.starts()
-    best = min((problem.solve(start, noises) for start in starts), key=lambda found: found[1])[0]
+    best = min((coarse.solve(start, noises) for start in coarse.starts()), key=lambda found: found[1])[0]
     for _ in range(_ROUNDS - 1):
         noises = problem.noises(best)
         best = problem.solve(best, noises)[0]
     return problem.fits(best, problem.noises(best))
+
+
+def _thinned(curve: Curve) -> Curve:
+    """At most `_COARSE` of its points, the first and the last among them."""
+    kept = np.unique(np.linspace(0, curve.steps.size - 1, _COARSE).round().astype(int))
+    return replace(curve, steps=curve.steps[kept], losses=curve.losses[kept])
 
 
 def check_curves(curves: Sequence[Curve], law: Law) -> None:
