@@ -18,8 +18,8 @@ class Backtest:
     """A forecast from the first part of some curves.
 
     Attributes:
-        share: that part, of the longest curve's positions.
-        until: the last position that the fit saw; of every curve.
+        share: that part, of the steps up to the longest curve's last position.
+        until: where that part ends; the fit saw nothing later of any curve.
         points: how many losses the fit saw.
         scores: {(series, of averages or not): how the rest was predicted}; empty where nothing could be.
         longest: the score of the longest curve's rest alone.
@@ -46,7 +46,7 @@ def backtest(
     Args:
         curves: of one model, as `fit` takes them.
         law: the river law by default.
-        shares: the parts, of the longest curve's positions; between 0 and 1.
+        shares: the parts, of the steps up to the longest curve's last position; between 0 and 1.
 
     Returns:
         One per share, in order. Where the first part is too short for a fit, ``note`` says so and there are no scores.
@@ -74,7 +74,7 @@ def longest_of(curves: Sequence[Curve]) -> Curve:
 def _backtest(curves: Sequence[Curve], law: Law, share: float) -> Backtest:
     longest = longest_of(curves)
     steps = longest.steps
-    until = int(steps[max(0, round(share * steps.size) - 1)])
+    until = max(1, round(share * int(steps[-1])))
     past = [curve.between(1, until) for curve in curves if curve.steps[0] <= until]
     rest = [curve.between(until + 1, int(curve.steps[-1])) for curve in curves if curve.steps[-1] > until]
     points = sum(curve.steps.size for curve in past)
