@@ -23,6 +23,7 @@ WARMUP = 100
 SCALE = Scale(lr=PEAK, summed=1.2, step=1600.0, loss=3.0)
 VALUES = np.array([2.5, np.log(0.6), np.log(0.45), np.log(0.12), 5.0])
 LAW = ("--law", "momentum")
+OFTEN = ("--set", "readouts.ratio=1.2", "--set", "metrics.every=1")
 
 
 def true_losses(schedule, steps):
@@ -72,10 +73,9 @@ def grown_once(tmp_path_factory):
     folder = tmp_path_factory.mktemp("grown")
     (folder / "tiny.toml").write_text(TINY)
     before = torch.get_num_threads()
-    often = ["--set", "readouts.ratio=1.2", "--set", "metrics.every=1"]
     run = str(folder / "run")
     assert (
-        main(["train", str(folder / "tiny.toml"), "--run", run, "--until", "320 steps", "--quiet", *often])
+        main(["train", str(folder / "tiny.toml"), "--run", run, "--until", "320 steps", "--quiet", *OFTEN])
         == 0
     )
     assert main(["branch", run, "--at", "257", "--length", "63 steps", "--name", "end", "--quiet"]) == 0
@@ -115,7 +115,7 @@ def numbers(text):
 
 
 def test_a_run_is_forecast_in_a_table_and_a_figure_twice_the_same(riverrun, grown, here):
-    arguments = ("forecast", "run", "--until", "1280 steps", "--figure", "fan.svg")
+    arguments = ("forecast", "run", "--until", "1280 steps", *LAW, "--figure", "fan.svg")
     first = riverrun(*arguments)
     assert (first.code, first.err) == (0, "")
     drawn = (here / "fan.svg").read_bytes()
@@ -126,7 +126,7 @@ def test_a_run_is_forecast_in_a_table_and_a_figure_twice_the_same(riverrun, grow
 
     lines = first.out.splitlines()
     assert max(map(len, lines[:12])) <= 80
-    assert lines[0].startswith("run: held-out loss after so many tokens by the river law")
+    assert lines[0].startswith("run: held-out loss after so many tokens by the momentum law")
     assert lines[1].split() == ["readout", "now,", "20.5k", "41k", "81.9k"]
     assert [line.rpartition("  ")[0].split("  ")[0] for line in lines[3:7]] == [
         "raw",
@@ -149,11 +149,11 @@ def test_a_run_is_forecast_in_a_table_and_a_figure_twice_the_same(riverrun, grow
 
 
 def test_the_default_figure_lies_in_the_run(riverrun, grown, here):
-    ended = riverrun("forecast", "run", "--law", "power")
+    ended = riverrun("forecast", "run")
+    assert ended.out.startswith("run: held-out loss after so many tokens by the river law")
     assert ended.out.endswith(f"Figure: {grown.name}/forecast.svg\n")
     assert (grown / "forecast.svg").exists()
     assert not (here / "forecast.svg").exists()
-    assert "The power law does not see the learning rate" in ended.out
 
 
 def test_files_foretell_schedules_they_have_not_seen(found, constant, decayed):
@@ -361,6 +361,7 @@ def test_json_lines_are_read_and_cleaning_is_told(riverrun, here):
     rows[40]["loss"] = -1.0
     (here / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [*rows, rows[-1]]))
     printed = " ".join(riverrun("forecast", "log.jsonl", "--law", "power").out.split())
+    assert "The power law does not see the learning rate" in printed
     assert "2 of 81 points left out: 1 not above 0, 1 spike (first at step 620)" in printed
     assert "1 step was logged more than once: the last is kept" in printed
 
@@ -373,6 +374,24 @@ def test_losses_that_are_no_numbers_are_counted(riverrun, grown):
     path.write_text("".join(line + "\n" for line in lines))
     printed = riverrun("forecast", "run", "--law", "power").out
     assert "trunk train: 1 losses were no numbers; left out" in printed
+
+
+def test_branches_on_the_same_data_are_fitted_and_others_named(riverrun, grown, found):
+    assert riverrun("feed", "run", "bundled", "--weight", "0.5").code == 0
+    assert riverrun("train", "tiny.toml", "--run", "run", "--until", "330 steps", "--quiet", *OFTEN).code == 0
+    short = ("branch", "run", "--at", "330", "--length", "20 steps", "--quiet")
+    assert riverrun(*short, "--name", "same").code == 0
+    assert riverrun(*short, "--name", "other", "--data", "bundled:0.3").code == 0
+    plain = found("run", "--law", "power")
+    assert {"same raw", "same train", "end raw", "trunk ema-25"} <= set(plain["curves"])
+    assert not any(name.startswith("other") for name in plain["curves"])
+    assert "other: was trained on other data; left out" in plain["notes"]
+    assert "trunk: 1 corpus joined in on the way; the law does not see it" in plain["notes"]
+    assert plain["now"] == 330
+    up_to_now = found("run", "--law", "power", "--fit-until", "330 steps")
+    assert sum(plain["curves"].values()) > sum(up_to_now["curves"].values()), (
+        "decays ahead of the trunk count"
+    )
 
 
 def test_schedule_free_readouts_are_refused(riverrun, here):

@@ -47,8 +47,11 @@ def print_backtest(source: Source, law: str, json: bool) -> None:
             (f"{series}, averages" if averaged else series, score)
             for (series, averaged), score in one.scores.items()
         ]
-        if one.baseline is not None:
-            named.append(("power law, the longest", one.baseline))
+        if one.longest is not None and one.baseline is not None:
+            named += [
+                (f"longest, by the {law} law", one.longest),
+                ("longest, by the power law", one.baseline),
+            ]
         rows += [
             (
                 f"{100 * one.share:.0f}%, {source.label(one.until).removesuffix(' tokens')}",

@@ -20,9 +20,12 @@ from riverrun.forecast.record import assumptions
 from riverrun.runs import Node, Tree
 from riverrun.runs.metrics import read_records as read_lines
 from riverrun.schedules import Constant, PiecewiseLinear, Schedule
-from riverrun.train.costs import recorded_plan
+from riverrun.train.costs import reached, recorded_plan
 from riverrun.train.curves import TRAIN, Losses, binned_training_losses, recorded_losses
 from riverrun.train.plan import Plan
+from riverrun.train.recipe import Data
+from riverrun.train.session import recorded_feeds
+from riverrun.train.sources import absolute
 from riverrun.units import Duration, short_count
 
 HELD_OUT = "held-out"
@@ -136,12 +139,14 @@ def source_of_run(run: Path, node: str, after: float) -> Source:
     for other in tree.nodes():
         if other.id == trunk.id or other.merged:
             continue
-        recipe = recorded_plan(other).recipe
-        if recipe.data != plan.recipe.data or recipe.model != plan.recipe.model:
+        if _data(other, reached(other)) != _data(trunk, reached(other)):
             notes.append(f"{other.id}: was trained on other data; left out")
             continue
         begin = first if other.parent is None else max(first, other.parent.step + 1)
         curves += _curves_of(tree, other, begin, None, averages=other.parent is None)
+    if joined := _data(trunk, now).feeds:
+        number = f"{len(joined)} {'corpus' if len(joined) == 1 else 'corpora'}"
+        notes.append(f"{trunk.id}: {number} joined in on the way; the law does not see it")
     profiles = [profile_named(one.name) for one in recorded]
     return Source(
         name=run.name if node == trunk.id == "trunk" else f"{run.name}/{node}",
@@ -155,6 +160,16 @@ def source_of_run(run: Path, node: str, after: float) -> Source:
         plan=plan,
         seconds_per_step=_seconds_per_step(trunk),
         notes=tuple(notes),
+    )
+
+
+def _data(node: Node, step: int) -> Data:
+    """What a node reads up to a position, with corpora that joined in before it."""
+    plan = recorded_plan(node)
+    feeds = (*plan.recipe.data.feeds, *recorded_feeds(node))
+    samples = plan.sizes.samples(step)
+    return absolute(
+        replace(plan.recipe.data, feeds=tuple(feed for feed in feeds if plan.samples_at(feed.at) < samples))
     )
 
 
