@@ -107,6 +107,7 @@ def test_a_gain_turns_its_sign_with_its_sides_and_over_itself_is_none(made):
         (lambda fit: best_decay(fit, TRUNK, PEAK, 900, earliest=900), "total: got 900"),
         (lambda fit: best_decay(fit, TRUNK, PEAK, 900, fractions=[0.5, 0]), r"fractions: got \[0.5, 0\]"),
         (lambda fit: best_decay(fit, TRUNK, PEAK, 900, shapes=["inverse"], floors=[0]), r"floors: got \[0\]; inverse"),
+        (lambda fit: best_decay(fit, TRUNK, PEAK, 900, shapes=[]), "shapes: got none"),
         (lambda fit: best_decay(fit, TRUNK, PEAK, 900, series="held"), "series: got 'held'; there is train"),
         (lambda fit: gain(fit, np.ones(5), np.ones(5), level=1), "level: got 1; must be"),
     ],

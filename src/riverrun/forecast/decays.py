@@ -156,6 +156,8 @@ def best_decay(
         raise ValueError(f"fractions: got {list(fractions)}; each must be more than 0 and at most 1")
     longest = total - earliest
     lengths = sorted({min(max(round(fraction * total), 1), longest) for fraction in fractions})
+    if not shapes:
+        raise ValueError(f"shapes: got none; must be one at least, such as {', '.join(SHAPES)}")
     kinds = [kind for kind in product(shapes, floors) if kind[1] > 0 or kind[0] not in NEEDS_POSITIVE_FLOOR]
     if not kinds:
         raise ValueError(f"floors: got {list(floors)}; {', '.join(shapes)} need one that is more than 0")

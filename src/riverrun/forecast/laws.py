@@ -230,7 +230,7 @@ class RiverLaw(Law):
 
 
 class MultiPowerLaw(RiverLaw):
-    """The published multi-power law: p = 1 and delta = 0."""
+    """The published multi-power law: p = 1, delta = 0 and rho = 1."""
 
     name = "multi-power"
     parameters = RiverLaw.parameters[:-3]
