@@ -55,6 +55,23 @@ def test_a_part_keeps_all_but_the_points_outside():
         whole.between(21, 39)
 
 
+@pytest.mark.parametrize("still", [STEPS[0], STEPS[-1] - 1])
+def test_where_nothing_has_moved_yet_is_no_point_of_a_curve(still):
+    lr = np.where(np.arange(1, 101) > still, 1e-3, 0.0)
+    with pytest.raises(ValueError, match=rf"mine: the learning rate is 0 up to .*before step {still + 1}$"):
+        Curve("mine", STEPS, LOSSES, lr)
+
+
+def test_thinned_it_has_no_more_points_and_the_same_ends():
+    steps = np.arange(1, 1001)
+    whole = Curve("mine", steps, 3 + 1 / steps, np.ones(1000))
+    thin = whole.thinned(7)
+    assert thin.steps.size == 7
+    assert (thin.steps[0], thin.steps[-1]) == (1, 1000)
+    np.testing.assert_array_equal(thin.losses, 3 + 1 / thin.steps)
+    assert whole.thinned(5000).steps.tolist() == steps.tolist()
+
+
 def test_the_lr_of_a_schedule_is_its_multiplier_times_the_peak_update_by_update():
     schedule = Cosine(warmup=5, total=40)
     curve = Curve.of_schedule("mine", schedule, STEPS, LOSSES, peak_lr=3e-4)
@@ -70,6 +87,6 @@ def test_more_updates_than_memory_holds_are_refused_before_it_is_asked_for(monke
 
 
 def test_a_rate_of_zero_is_allowed_where_others_are_not():
-    check_rates("lr", np.array([0.0, 1e-3, 0.0]))
+    check_rates("lr", np.array([0.0, 1e-3, 0.0]), 2)
     with pytest.raises(ValueError, match="lr: learning rates must be"):
-        check_rates("lr", np.array([]))
+        check_rates("lr", np.array([]), 1)

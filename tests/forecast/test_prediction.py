@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from riverrun.averaging import HalfLife, Tail, Uniform
+from riverrun.forecast.draws import drawn
 from riverrun.forecast.fitting import fit
 from riverrun.forecast.laws import PowerLaw
 from riverrun.forecast.prediction import drawn_values, predict, predict_seen
@@ -95,7 +96,7 @@ def test_a_loss_of_a_series_that_was_fitted(simulate):
         predict(fitted, LR, [2000], series="mine")
 
 
-@pytest.mark.parametrize("steps", [[], [0, 5], [5, 5], [6, 5], [5, 6001]])
+@pytest.mark.parametrize("steps", [[], [0, 5], [5, 5], [6, 5], [5, 6001], [5.5], [float("nan")], 5])
 def test_positions_are_those_of_updates_with_an_lr(steps, made):
     with pytest.raises(ValueError, match="steps: must increase, from 1 to 6,000"):
         predict(made(), LR, steps)
@@ -111,6 +112,20 @@ def test_rates_that_are_none_are_refused(made):
     for lr in (np.zeros(10), np.full(10, np.nan), -LR):
         with pytest.raises(ValueError, match="lr: learning rates must be"):
             predict(made(), lr, [5])
+    with pytest.raises(ValueError, match=r"lr: the learning rate is 0 up to step 5; .* before step 9$"):
+        predict(made(), np.where(np.arange(1, 11) < 9, 0, 1e-3), [5, 10])
+
+
+def test_whole_steps_may_be_floats(made):
+    assert (
+        predict(made(), LR, STEPS.astype(float)).expected.tolist()
+        == predict(made(), LR, STEPS).expected.tolist()
+    )
+
+
+def test_draws_that_are_kept_cannot_be_written_to(made):
+    with pytest.raises(ValueError, match="read-only"):
+        drawn(made(), "train", 0, 10)[:] = 0
 
 
 def test_an_lr_seen_already_gives_the_same(made):

@@ -46,6 +46,17 @@ def test_rates_between_points_before_the_first_and_after_the_last():
     np.testing.assert_allclose(rates_at([0, 5], [0, 10], [1, 3]), [1, 2])
 
 
+def test_points_before_the_first_update_that_moves_are_left_out_and_this_is_said():
+    """Trainers that log a warm-up from its start have the learning rate 0 at step 1."""
+    record = record_of(np.arange(1, 21), np.minimum(1, np.arange(20) / 3))
+    curve = curve_of(record)
+    assert curve.steps[0] == 2
+    assert curve.lr[:3].tolist() == [0, 1 / 3, 2 / 3]
+    assert assumptions(record) == ("the learning rate is 0 up to step 1: points up to there left out",)
+    with pytest.raises(ValueError, match="not all of them 0"):
+        curve_of(record_of(np.arange(1, 21), np.zeros(20)))
+
+
 def test_what_is_taken_for_granted_is_said():
     every = np.arange(1, 21)
     assert assumptions(record_of(every, np.linspace(1, 0, 20))) == ()

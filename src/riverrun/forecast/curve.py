@@ -29,16 +29,17 @@ class Curve:
     Args:
         name: for tables and errors.
         steps: [n], increasing positions from 1; position s is where s updates are done.
-        losses: [n], positive, in nats; training losses should be smoothed or binned (`riverrun.forecast.bins`).
-        lr: [updates], ``lr[s - 1]`` is the learning rate of update s, at least 0. Curves that are fitted together
-            have their LRs in the same unit.
+        losses: [n], positive, in nats; training losses should be means over bins or smoothed, a
+            few hundred of them: where the LR changes all along, the cost of a fit grows with their square.
+        lr: [updates], ``lr[s - 1]`` is the learning rate of update s, at least 0, and one above 0 up to the first
+            position. Curves that are fitted together have their LRs in the same unit.
         series: what was measured, "train" or "held-out". Curves of one series have their lowest loss in common, and
             the size of their noise; between series both may differ.
         profile: of the average of the weights that was measured; None for the weights themselves.
 
     Raises:
-        ValueError: lengths that do not fit, steps that do not increase, losses that are not positive numbers, or an
-            LR that ends before the curve does.
+        ValueError: lengths that do not fit, steps that do not increase, losses that are not positive numbers, an LR
+            that ends before the curve does, or one that is 0 up to its first point.
     """
 
     name: str
@@ -60,7 +61,7 @@ class Curve:
             )
         if not np.isfinite(losses).all() or (losses <= 0).any():
             raise ValueError(f"{self.name}: losses must be positive numbers; clean the curve first")
-        check_rates(self.name, lr)
+        check_rates(self.name, lr, int(steps[0]))
         if lr.size < steps[-1]:
             raise ValueError(
                 f"{self.name}: the learning rates end at step {lr.size:,}, the curve at step {int(steps[-1]):,}; give "
@@ -91,6 +92,11 @@ class Curve:
         inside = (self.steps >= first) & (self.steps <= last)
         return replace(self, steps=self.steps[inside], losses=self.losses[inside])
 
+    def thinned(self, most: int) -> Curve:
+        """At most that many of its points, evenly chosen, the first and the last among them."""
+        kept = np.unique(np.linspace(0, self.steps.size - 1, most).round().astype(int))
+        return replace(self, steps=self.steps[kept], losses=self.losses[kept])
+
     @property
     def kind(self) -> Kind:
         """What noise is common to: its series, and whether it is of an average."""
@@ -108,7 +114,16 @@ def rates_of(schedule: Schedule, peak_lr: float, updates: int) -> Floats:
     return peak_lr * schedule(np.arange(1, updates + 1))
 
 
-def check_rates(name: str, lr: Floats) -> None:
-    """Raise `ValueError` unless learning rates are numbers of at least 0, the first update's among those above it."""
+def check_rates(name: str, lr: Floats, first: int) -> None:
+    """Raise `ValueError` unless learning rates are numbers of at least 0, and not all 0 up to a first position.
+
+    Where the LR has been 0 all along nothing has moved, and laws that see it have no loss.
+    """
     if lr.ndim != 1 or not lr.size or not np.isfinite(lr).all() or (lr < 0).any() or not lr.any():
         raise ValueError(f"{name}: learning rates must be numbers of at least 0, and not all of them 0")
+    if not lr[:first].any():
+        begun = int(np.flatnonzero(lr)[0]) + 1
+        raise ValueError(
+            f"{name}: the learning rate is 0 up to step {first:,}; must be above 0 before the first point. Leave out "
+            f"what lies before step {begun:,}"
+        )

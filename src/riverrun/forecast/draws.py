@@ -8,13 +8,12 @@ optimize", Bardsley et al. 2014; one least-squares problem per draw, which begin
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
 from riverrun.forecast.curve import Floats
-from riverrun.forecast.fitting import Fit
+from riverrun.forecast.fitting import OFFSET, SMALLEST_LOSS, Fit
 from riverrun.forecast.seen import see_curve
 
 _POSITIONS = 60
@@ -34,9 +33,14 @@ def drawn(fit: Fit, series: str, seed: int, draws: int) -> Floats:
         draws: an even number.
 
     Returns:
-        [draws, parameters + offsets].
+        [draws, parameters + offsets], kept for the next call and so not to be written to.
     """
-    random = np.random.default_rng(seed)
+    found = _drawn(fit, series, np.random.default_rng(seed), draws)
+    found.flags.writeable = False
+    return found
+
+
+def _drawn(fit: Fit, series: str, random: np.random.Generator, draws: int) -> Floats:
     # Each draw with its mirror image: a median that is the fit's own, but for the curvature.
     half = random.standard_normal((draws // 2, fit.covariance[series].shape[0]))
     size, directions = np.linalg.eigh(fit.covariance[series])
@@ -58,8 +62,8 @@ class _Data:
 
     def __init__(self, fit: Fit, series: str) -> None:
         self.law, self.scale = fit.law, fit.scale
-        self.low = np.array([p.low for p in fit.law.parameters] + [-0.2] * len(fit.offsets))
-        self.high = np.array([p.high for p in fit.law.parameters] + [0.2] * len(fit.offsets))
+        self.low = np.array([p.low for p in fit.law.parameters] + [OFFSET.low] * len(fit.offsets))
+        self.high = np.array([p.high for p in fit.law.parameters] + [OFFSET.high] * len(fit.offsets))
         curves = [curve for curve in fit.curves if curve.series == series]
         points = sum(curve.steps.size for curve in curves)
         names = list(fit.offsets)
@@ -67,12 +71,14 @@ class _Data:
         weights = []
         for curve in curves:
             count = max(4, round(_POSITIONS * curve.steps.size / points))
-            at = np.unique(np.linspace(0, curve.steps.size - 1, count).round().astype(int))
-            part = replace(curve, steps=curve.steps[at], losses=curve.losses[at])
+            part = curve.thinned(count)
             place = len(self.law.parameters) + names.index(curve.profile.name) if curve.profile else None
             self.seen.append((see_curve(part), place))
             weights.append(
-                np.full(at.size, curve.steps.size / at.size / fit.noise[curve.kind].effective ** 2)
+                np.full(
+                    part.steps.size,
+                    curve.steps.size / part.steps.size / fit.noise[curve.kind].effective ** 2,
+                )
             )
         self.weights = np.concatenate(weights)
 
@@ -82,7 +88,7 @@ class _Data:
         logs, slopes = [], []
         for seen, offset in self.seen:
             losses, slope = self.law.losses(values[:count], seen, self.scale)
-            losses = np.maximum(losses, 1e-3)
+            losses = np.maximum(losses, SMALLEST_LOSS)
             wide = np.zeros((losses.size, values.size))
             wide[:, :count] = slope / losses[:, None]
             above = 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ from riverrun.forecast.noise import (
 )
 from riverrun.forecast.seen import Seen, see, see_curve
 
+if TYPE_CHECKING:
+    from riverrun.averaging import Profile  # it brings torch along
+
 LEAST_POINTS = 8
 HUBER = 1e-3
 """The threshold on log residuals, as published; more where the noise is larger."""
@@ -36,7 +39,8 @@ _ROUNDS = 4
 EQUIVALENCE = 0.015
 """How far, relative to the loss, an average may be from the decay that it amounts to, as measured on runs of this
 package (docs/forecast.md)."""
-_SMALLEST_LOSS = 1e-3
+SMALLEST_LOSS = 1e-3
+"""Nats: a law may have lower losses for some parameters, whose logarithms are no help."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -73,6 +77,10 @@ class Fit:
     def losses(self, lr: Floats, steps: NDArray[Any], series: str | None = None) -> Floats:
         """The expected losses [n] at increasing positions of a run with the LR ``lr[s - 1]`` in update s."""
         return self.law.losses(self.values[self.series(series)], see(lr, np.asarray(steps)), self.scale)[0]
+
+    def offset(self, profile: Profile | None) -> float:
+        """Log of what an average's loss is over that of its decay; 0 for the weights and for averages not measured."""
+        return 0.0 if profile is None else self.offsets.get(profile.name, 0.0)
 
     def series(self, name: str | None = None) -> str:
         """The series itself; without a name "held-out" where there is one, else the first."""
@@ -117,7 +125,9 @@ def fit_jointly(
     problem = _Problem(models, law, tuple(shared))
     # Which start is best, a part of the points tells; from there all of them go on.
     coarse = _Problem(
-        {name: [_thinned(one) for one in curves] for name, curves in models.items()}, law, tuple(shared)
+        {name: [one.thinned(_COARSE) for one in curves] for name, curves in models.items()},
+        law,
+        tuple(shared),
     )
     noises = {key: FIRST_GUESS_OF_AVERAGES if key[1][1] else FIRST_GUESS for key in problem.kinds}
     best = min((coarse.solve(start, noises) for start in coarse.starts()), key=lambda found: found[1])[0]
@@ -125,12 +135,6 @@ def fit_jointly(
         noises = problem.noises(best)
         best = problem.solve(best, noises)[0]
     return problem.fits(best, problem.noises(best))
-
-
-def _thinned(curve: Curve) -> Curve:
-    """At most `_COARSE` of its points, the first and the last among them."""
-    kept = np.unique(np.linspace(0, curve.steps.size - 1, _COARSE).round().astype(int))
-    return replace(curve, steps=curve.steps[kept], losses=curve.losses[kept])
 
 
 def check_curves(curves: Sequence[Curve], law: Law) -> None:
@@ -149,7 +153,7 @@ def check_curves(curves: Sequence[Curve], law: Law) -> None:
 
 
 _Key = tuple[str, Kind]
-_OFFSET = Parameter(name="offset", low=-0.2, high=0.2, starts=(), prior=Prior(0.0, EQUIVALENCE))
+OFFSET = Parameter(name="offset", low=-0.2, high=0.2, starts=(), prior=Prior(0.0, EQUIVALENCE))
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +184,7 @@ class _Problem:
             for series in dict.fromkeys(curve.series for curve in curves):
                 self.places[model, series] = np.array([self._add(FLOOR), *rest])
         self.offsets = {
-            (model, name): self._add(_OFFSET)
+            (model, name): self._add(OFFSET)
             for model, curves in self.models.items()
             for name in dict.fromkeys(curve.profile.name for curve in curves if curve.profile)
         }
@@ -211,7 +215,7 @@ class _Problem:
         return height_prior(found, self.scales[model].loss)
 
     def starts(self) -> list[Floats]:
-        """Every combination of the law's starts; where they come from the data, a half and a tenth below the losses."""
+        """The law's starts, the first of all parameters and then the second, each with L0 far and a little below."""
         starts = []
         tried = [p.starts for p in self.law.parameters[2:]]
         for below in (0.7, 0.95):
@@ -232,7 +236,7 @@ class _Problem:
             model, (series, _) = curve.key
             places = self.places[model, series]
             losses, jacobian = self.law.losses(values[places], curve.seen, self.scales[model])
-            losses = np.maximum(losses, _SMALLEST_LOSS)
+            losses = np.maximum(losses, SMALLEST_LOSS)
             wide = np.zeros((losses.size, values.size))
             wide[:, places] = jacobian / losses[:, None]
             offset = 0.0
@@ -278,14 +282,16 @@ class _Problem:
     def noises(self, values: Floats) -> dict[_Key, Noise]:
         """The noise of every kind of curve around a solution."""
         residuals, _ = self.residuals(values)
-        free = len(self.law.parameters) / 2  # about half of them are fixed by the data, the others by priors
+        found: dict[_Key, list[Floats]] = {key: [] for key in self.kinds}
+        for curve, one in zip(self.curves, residuals, strict=True):
+            found[curve.key].append(one)
+        # About half of the parameters are fixed by data, the others by priors; each point pays its part.
+        paid = len(self.parameters) / 2 / sum(one.size for one in residuals)
         return {
             key: noise_of(
-                [one for curve, one in zip(self.curves, residuals, strict=True) if curve.key == key],
-                free,
-                MISFIT_OF_AVERAGES if key[1][1] else MISFIT,
+                ones, paid * sum(one.size for one in ones), MISFIT_OF_AVERAGES if key[1][1] else MISFIT
             )
-            for key in self.kinds
+            for key, ones in found.items()
         }
 
     def fits(self, values: Floats, noises: Mapping[_Key, Noise]) -> dict[str, Fit]:
@@ -337,7 +343,7 @@ def height_prior(parameter: Parameter, loss: float) -> Parameter:
 
 
 def _threshold(noise: Noise) -> float:
-    return max(HUBER, _HUBER_NOISES * noise.size)
+    return max(HUBER, _HUBER_NOISES * noise.size, noise.misfit)
 
 
 def _huber(squares: Floats, limits: Floats) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ import numpy as np
 from riverrun.forecast.curve import Floats
 from riverrun.forecast.fitting import Fit
 from riverrun.forecast.laws import PowerLaw
-from riverrun.forecast.prediction import LEVEL, drawn_losses
+from riverrun.forecast.prediction import LEVEL, check_level, drawn_losses
 from riverrun.forecast.seen import see
 
 _SAME = 1e-9
@@ -54,8 +54,7 @@ def gain(
         ValueError: a law that does not see the learning rate, an unknown series, a level outside (0, 1).
     """
     check_law(fit)
-    if not 0 < level < 1:
-        raise ValueError(f"level: got {level:g}; must be more than 0 and less than 1")
+    check_level(level)
     name = fit.series(series)
     expected, drawn = [], []
     for rates in (lr, other):

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from riverrun.forecast.curve import Floats, Steps, check_rates
+from riverrun.forecast.curve import Floats, Steps
 from riverrun.forecast.draws import drawn
-from riverrun.forecast.fitting import EQUIVALENCE, Fit
+from riverrun.forecast.fitting import EQUIVALENCE, SMALLEST_LOSS, Fit
 from riverrun.forecast.noise import MISFIT
-from riverrun.forecast.seen import Seen, see, see_average
+from riverrun.forecast.seen import Seen, see_readout
 
 if TYPE_CHECKING:
     from riverrun.averaging import Profile
@@ -64,15 +64,17 @@ def predict(
         seed: of the draws that intervals are made from.
 
     Raises:
-        ValueError: positions beyond the LR, a level outside (0, 1), an unknown series.
+        ValueError: positions that do not increase or lie beyond the LR, an LR that is 0 up to the first of them, a
+            level outside (0, 1), an unknown series.
     """
-    steps = np.asarray(steps)
-    check_rates("lr", lr)
-    if not steps.size or steps[0] < 1 or (np.diff(steps) <= 0).any() or steps[-1] > lr.size:
+    lr, steps = np.asarray(lr, float), np.asarray(steps)
+    listed = steps.ndim == 1 and steps.size > 0 and np.array_equal(steps, np.rint(steps))
+    if not listed or steps[0] < 1 or (np.diff(steps) <= 0).any() or steps[-1] > lr.size:
         raise ValueError(
-            f"steps: must increase, from 1 to {lr.size:,}, the updates whose learning rate is given"
+            f"steps: must increase, from 1 to {lr.size:,}, the updates whose learning rate is given; a list of whole "
+            "numbers"
         )
-    seen = see(lr, steps) if profile is None else see_average(lr, steps, profile)
+    seen = see_readout(lr, steps.astype(np.int64), profile)
     return predict_seen(fit, seen, profile=profile, series=series, level=level, seed=seed)
 
 
@@ -86,13 +88,11 @@ def predict_seen(
     seed: int = 0,
 ) -> Prediction:
     """As `predict`, for an LR as laws see it."""
-    if not 0 < level < 1:
-        raise ValueError(f"level: got {level:g}; must be more than 0 and less than 1")
+    check_level(level)
     name = fit.series(series)
-    expected = fit.law.losses(fit.values[name], seen, fit.scale)[0]
-    logs = np.log(np.maximum(drawn_losses(fit, seen, name, seed), 1e-3))
+    expected = fit.law.losses(fit.values[name], seen, fit.scale)[0] * np.exp(fit.offset(profile))
+    logs = np.log(np.maximum(drawn_losses(fit, seen, name, seed), SMALLEST_LOSS))
     if profile is not None:
-        expected = expected * np.exp(fit.offsets.get(profile.name, 0.0))
         logs += drawn_offsets(fit, name, profile, seed)[:, None]
     random = np.random.default_rng(seed + 1)
     logs += random.standard_normal((logs.shape[0], 1)) * scatter_of(fit, name, profile is not None)
@@ -123,6 +123,12 @@ def drawn_offsets(fit: Fit, series: str, profile: Profile, seed: int = 0, draws:
         return EQUIVALENCE * np.random.default_rng(seed + 2).standard_normal(draws)
     place = len(fit.law.parameters) + list(fit.offsets).index(profile.name)
     return drawn(fit, series, seed, draws)[:, place]
+
+
+def check_level(level: float) -> None:
+    """Raise `ValueError` unless a level is a probability that an interval can have."""
+    if not 0 < level < 1:
+        raise ValueError(f"level: got {level:g}; must be more than 0 and less than 1")
 
 
 def scatter_of(fit: Fit, series: str, averaged: bool) -> float:

@@ -39,7 +39,8 @@ def curve_of(
     """The record with the learning rate of every update up to its last point.
 
     With a schedule each LR is that of the schedule times `peak_lr`, and logged ones are not looked at. Without, they
-    come from the logged ones as `rates_at` says; `assumptions` puts into words what that takes for granted.
+    come from the logged ones as `rates_at` says, and points at which the LR has been 0 all along are left out;
+    `assumptions` puts both into words.
 
     Raises:
         ValueError: neither a schedule nor logged learning rates, or steps beyond `LONGEST`.
@@ -58,7 +59,13 @@ def curve_of(
             f"{record.name}: no learning rate was logged; give the schedule and its peak, or a file with a column lr"
         )
     lr = rates_at(np.arange(1, last + 1), record.steps, record.lr)
-    return Curve(record.name, record.steps, record.losses, lr, series)
+    still = _still(record)
+    return Curve(record.name, record.steps[still:], record.losses[still:], lr, series)
+
+
+def _still(record: Record) -> int:
+    """How many points there are before the learning rate was first above 0: trainers log a warm-up's 0 at step 1."""
+    return 0 if record.lr is None or not record.lr.any() else int(np.flatnonzero(record.lr)[0])
 
 
 def rates_at(steps: ArrayLike, logged: ArrayLike, lr: ArrayLike) -> Floats:
@@ -85,9 +92,13 @@ def assumptions(record: Record) -> tuple[str, ...]:
         return ()
     said = []
     first = int(record.steps[0])
-    if first > 1:
+    if first > 1 and record.lr[0] > 0:
         said.append(
             f"no learning rate before step {first:,}: taken to rise linearly from 0 to {record.lr[0]:g}"
+        )
+    if still := _still(record):
+        said.append(
+            f"the learning rate is 0 up to step {int(record.steps[still - 1]):,}: points up to there left out"
         )
     # A warm-up may rise as fast as it likes: interpolation follows it.
     warm = int(record.lr.argmax())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,9 +69,7 @@ def score_fit(fit: Fit, curves: Sequence[Curve]) -> Score:
 def expected_of(fit: Fit, curve: Curve) -> Floats:
     """[n], the losses that a fit expects at the positions of a curve."""
     losses = fit.law.losses(fit.values[curve.series], see_curve(curve), fit.scale)[0]
-    if curve.profile is None:
-        return losses
-    return losses * np.exp(fit.offsets.get(curve.profile.name, 0.0))
+    return losses * np.exp(fit.offset(curve.profile))
 
 
 def prediction_of(fit: Fit, curve: Curve) -> Prediction:
@@ -81,8 +79,7 @@ def prediction_of(fit: Fit, curve: Curve) -> Prediction:
 
 def _within(fit: Fit, curve: Curve) -> NDArray[np.bool_]:
     """Whether measurements lie within their intervals, for `MOST_INTERVALS` of them at most."""
-    chosen = np.unique(np.linspace(0, curve.steps.size - 1, MOST_INTERVALS).round().astype(int))
-    part = replace(curve, steps=curve.steps[chosen], losses=curve.losses[chosen])
+    part = curve.thinned(MOST_INTERVALS)
     found = prediction_of(fit, part)
     return (found.low <= part.losses) & (part.losses <= found.high)
 

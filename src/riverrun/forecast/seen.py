@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from riverrun.forecast.curve import Curve, Floats, Steps
+from riverrun.forecast.curve import Curve, Floats, Steps, check_rates
 
 if TYPE_CHECKING:
     from riverrun.averaging import Profile  # it brings torch along
@@ -64,14 +64,22 @@ class Seen:
 
 def see_curve(curve: Curve) -> Seen:
     """The LR of a curve, or that of each of its averages, seen from its positions."""
-    if curve.profile is None:
-        return see(curve.lr, curve.steps)
-    return see_average(curve.lr, curve.steps, curve.profile)
+    return see_readout(curve.lr, curve.steps, curve.profile)
+
+
+def see_readout(lr: Floats, steps: Steps, profile: Profile | None) -> Seen:
+    """The LR seen by the weights, without a profile, or by an average of them."""
+    return see(lr, steps) if profile is None else see_average(lr, steps, profile)
 
 
 def see(lr: Floats, steps: Steps, resolution: int | None = RESOLUTION) -> Seen:
-    """The LR ``lr[s - 1]`` of update s, seen from increasing positions; resolution None takes every change apart."""
+    """The LR ``lr[s - 1]`` of update s, seen from increasing positions; resolution None takes every change apart.
+
+    Raises:
+        ValueError: an LR that is 0 up to the first position.
+    """
     lr = lr[: steps[-1]]
+    check_rates("lr", lr, int(steps[0]))
     summed = np.cumsum(lr)
     earlier = np.concatenate([[0.0], lr[:-1]])
     changed = np.flatnonzero(lr != earlier)

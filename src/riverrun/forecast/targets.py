@@ -10,8 +10,8 @@ import numpy as np
 
 from riverrun.forecast.curve import Floats, Steps, rates_of
 from riverrun.forecast.fitting import Fit
-from riverrun.forecast.prediction import LEVEL, drawn_offsets, drawn_values
-from riverrun.forecast.seen import Seen, see, see_average
+from riverrun.forecast.prediction import LEVEL, check_level, drawn_offsets, drawn_values
+from riverrun.forecast.seen import Seen, see_readout
 from riverrun.schedules import Schedule
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ class Reach:
         first, last: the smallest and the largest budget looked at. A step that equals ``first`` may mean that a
             smaller budget is enough.
         at_last: the loss expected at ``last``.
-        floor: L0, the loss that the law comes to without end; no budget reaches a target that is not above it. Of an
-            average, what it comes to there.
+        floor: L0, the loss without end and without LR; no budget reaches a target that is not above it. Of an
+            average, what it comes to there. A schedule that keeps its LR may stay above it for good.
     """
 
     target: float
@@ -97,8 +97,7 @@ def reach(
     name = fit.series(series)
     if not (np.isfinite(target) and target > 0):
         raise ValueError(f"target: got {target:g}; must be a loss in nats, more than 0")
-    if not 0 < level < 1:
-        raise ValueError(f"level: got {level:g}; must be more than 0 and less than 1")
+    check_level(level)
     if last < 1:
         raise ValueError(f"last: got {last}; must be at least 1 step")
     first = _smallest(family, last) if first is None else first
@@ -106,16 +105,14 @@ def reach(
         raise ValueError(f"last: got {last:,}; must be at least {first:,}, the smallest budget looked at")
 
     def seen(step: int) -> Seen:
-        rates, steps = rates_of(family(step), peak_lr, step), np.array([step])
-        return see(rates, steps) if profile is None else see_average(rates, steps, profile)
+        return see_readout(rates_of(family(step), peak_lr, step), np.array([step]), profile)
 
     def losses(values: Floats, offset: float, seens: list[Seen]) -> Floats:
         found = np.array([fit.law.losses(values, one, fit.scale)[0][0] for one in seens])
         return np.asarray(found * np.exp(offset))
 
-    values, offset, offsets = fit.values[name], 0.0, np.zeros(_DRAWS)
+    values, offset, offsets = fit.values[name], fit.offset(profile), np.zeros(_DRAWS)
     if profile is not None:
-        offset = fit.offsets.get(profile.name, 0.0)
         offsets = drawn_offsets(fit, name, profile, seed, _DRAWS)
     budgets = _grid(first, last)
     seens = [seen(int(step)) for step in budgets]
