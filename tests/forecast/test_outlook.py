@@ -52,7 +52,7 @@ def test_a_decay_of_a_tenth_is_wsd(fitted):
     )
 
 
-def test_what_decays_already_is_not_decayed_again(fitted):
+def test_averages_come_by_name(fitted):
     each = outlook(
         fitted,
         "cosine",
@@ -61,6 +61,5 @@ def test_what_decays_already_is_not_decayed_again(fitted):
         BUDGETS,
         one_run=False,
         profiles=[HalfLife(25)],
-        decay=DecayChoice(),
     )
     assert list(each.readouts) == ["raw", "ema-25"]

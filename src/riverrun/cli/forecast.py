@@ -61,7 +61,8 @@ def forecast(
         optimise: the best learning rate that never rises for --budget, as a schedule for train and branch.
         backtest: fit on the first quarter, half and three quarters of the run, and score what followed.
         budget: the fixed total of --best-decay and --optimise.
-        profile: an average to forecast, such as half-life:25 or tail:0.2; the run's own if not given.
+        profile: an average to forecast, such as half-life:25 or tail:0.2; those that the run keeps if not given, and
+            none for a file.
         decay: shape of the decays that are forecast: linear, cosine, sqrt, exponential, inverse, power:P.
         length: of these decays, as a share of the budget.
         floor: their last fraction of the learning rate.

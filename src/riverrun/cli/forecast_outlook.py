@@ -39,7 +39,7 @@ def print_outlook(
             budgets,
             one_run=family.one_run,
             profiles=request.source.profiles,
-            decay=request.decay,
+            decay=request.decay if can_decay(request, family, budgets[-1]) else None,
         )
         for family in families
     ]
@@ -75,6 +75,12 @@ def families_of(request: Request, specs: Sequence[str], budgets: tuple[int, ...]
         parse_family("--schedule", spec, source.schedule, source.step_at, budgets)
         for spec in dict.fromkeys(specs)
     ]
+
+
+def can_decay(request: Request, family: Family, last: int) -> bool:
+    """Whether a schedule has no decay of its own; what a file logged goes on at its last learning rate."""
+    logged = request.source.plan is None and family.name == TRUNK
+    return logged or family.for_horizon(last).horizon_free
 
 
 def interval_of(found: Prediction) -> str:

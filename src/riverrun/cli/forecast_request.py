@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from riverrun.averaging import HalfLife, Profile, parse_profile
+from riverrun.averaging import Profile, parse_profile
 from riverrun.cli.forecast_source import FileOptions, Source, is_run, source_of_files, source_of_run
 from riverrun.cli.schedule_spec import parse_family
 from riverrun.errors import SettingError, nearest
@@ -125,7 +125,7 @@ def opened(
     )
     if trained_with is not None and peak_lr is None:
         raise SettingError("--trained-with: needs the peak learning rate too, as in --peak-lr 3e-4")
-    return source_of_files([run, *also], options, after, asked or [HalfLife(25)])
+    return source_of_files([run, *also], options, after, asked)
 
 
 def requested(

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from riverrun.averaging import Profile
-from riverrun.cli.forecast_outlook import budgets_of, families_of
+from riverrun.cli.forecast_outlook import budgets_of, can_decay, families_of
 from riverrun.cli.forecast_request import Request
 from riverrun.cli.grids import print_folded_grid
 from riverrun.cli.schedule_spec import TRUNK
@@ -58,7 +58,7 @@ def print_target(
             ("raw", family.for_horizon, None)
         ]
         ways += [(profile.name, family.for_horizon, profile) for profile in source.profiles]
-        if family.for_horizon(last).horizon_free:
+        if can_decay(request, family, last):
             ways.append((request.decay.name, partial(_decayed, request, family.for_horizon), None))
         for name, way, profile in ways if family.one_run else ways[:1]:
             try:

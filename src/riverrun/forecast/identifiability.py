@@ -24,7 +24,7 @@ def doubts(fit: Fit) -> list[str]:
     elif not sees_decays(fit):
         said.append(
             "These curves do not tell what a decay gives, for their learning rate hardly changes: that comes from a "
-            "prior, 3.5% of the loss within a factor of two. A short decay or an average in the data would tell."
+            "prior, 3.5% of the loss within a factor of two. A short decay would tell, or an average kept in training."
         )
     else:
         open_ones = [name for name in _OF_DECAYS if fit.known.get(name, 1.0) < LITTLE]

@@ -70,7 +70,7 @@ def outlook(
         budgets: increasing positions.
         one_run: whether every horizon has the same schedule.
         profiles: of the averages to forecast.
-        decay: that each budget's model could end with, instead of the schedule; left out for schedules that decay.
+        decay: that each budget's model could end with, instead of the schedule; for one that does not decay by itself.
         series: "held-out" or "train".
         level: of the intervals.
 
@@ -91,7 +91,7 @@ def outlook(
         return joined(parts)
 
     readouts = {RAW: at_each(None, None)} | {profile.name: at_each(profile, None) for profile in profiles}
-    if decay is not None and for_horizon(int(steps[-1])).horizon_free:
+    if decay is not None:
         readouts[decay.name] = at_each(None, decay)
     return Outlook(name=name, budgets=steps, readouts=readouts)
 
