@@ -31,12 +31,12 @@ def test_one_checkpoint_is_itself():
     ("positions", "weights", "said"),
     [
         ([5, 3], None, "positions"),
-        ([5, 40], None, "positions"),
+        ([5, 40], None, r"positions: got \[5, 40\]"),
         ([0, 4], None, "positions"),
         ([], None, "positions"),
         ([3, 5], [1], "weights"),
         ([3, 5], [-1, 2], "weights"),
-        ([3, 5], [0, 0], "weights"),
+        ([3, 5], [0, 0], r"weights: got \[0.0, 0.0\]"),
     ],
 )
 def test_what_is_no_merge_is_refused(positions, weights, said):

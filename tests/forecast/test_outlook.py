@@ -63,3 +63,9 @@ def test_averages_come_by_name(fitted):
         profiles=[HalfLife(25)],
     )
     assert list(each.readouts) == ["raw", "ema-25"]
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1, float("nan")])
+def test_a_decay_takes_a_part_of_its_budget(share):
+    with pytest.raises(ValueError, match=r"share: got .*; must be more than 0 and less than 1"):
+        DecayChoice(share=share)

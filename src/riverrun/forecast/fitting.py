@@ -157,7 +157,7 @@ OFFSET = Parameter(name="offset", low=-0.2, high=0.2, starts=(), prior=Prior(0.0
 
 
 @dataclass(frozen=True, eq=False)
-class _Seen:
+class _Observed:
     """A curve as residuals need it: its model and kind, what laws need, its log losses, the place of its offset."""
 
     key: _Key
@@ -189,7 +189,7 @@ class _Problem:
             for name in dict.fromkeys(curve.profile.name for curve in curves if curve.profile)
         }
         self.curves = [
-            _Seen(
+            _Observed(
                 (model, curve.kind),
                 see_curve(curve),
                 np.log(curve.losses),

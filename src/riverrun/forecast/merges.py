@@ -29,10 +29,10 @@ def rates_of_merge(lr: Floats, positions: Sequence[int], weights: Sequence[float
     at = np.asarray(positions)
     shares = np.ones(at.size) if weights is None else np.asarray(weights, float)
     if not at.size or at[0] < 1 or (np.diff(at) <= 0).any() or at[-1] > lr.size:
-        raise ValueError(f"positions: got {list(positions)}; must increase, from 1 to {lr.size:,}")
+        raise ValueError(f"positions: got {at.tolist()}; must increase, from 1 to {lr.size:,}")
     if shares.shape != at.shape or (shares < 0).any() or not shares.sum() > 0:
         raise ValueError(
-            f"weights: got {list(shares)}; must be {at.size} numbers of at least 0, not all of them 0"
+            f"weights: got {shares.tolist()}; must be {at.size} numbers of at least 0, not all of them 0"
         )
     left = np.append(np.cumsum(shares[::-1])[::-1] / shares.sum(), 0.0)
     updates = np.arange(1, int(at[-1]) + 1)

@@ -27,6 +27,10 @@ class DecayChoice:
     share: float = 0.1
     floor: float = 0.1
 
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1:
+            raise ValueError(f"share: got {self.share:g}; must be more than 0 and less than 1, as 0.1 for a tenth")
+
     @property
     def name(self) -> str:
         """ "linear decay 10%"."""
@@ -67,7 +71,7 @@ def outlook(
         name: of the schedule.
         for_horizon: the schedule of a run that ends at a budget.
         peak_lr: in the unit of the fitted curves.
-        budgets: increasing positions.
+        budgets: increasing positions, one at least.
         one_run: whether every horizon has the same schedule.
         profiles: of the averages to forecast.
         decay: that each budget's model could end with, instead of the schedule; for one that does not decay by itself.
