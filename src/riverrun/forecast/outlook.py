@@ -29,7 +29,9 @@ class DecayChoice:
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
-            raise ValueError(f"share: got {self.share:g}; must be more than 0 and less than 1, as 0.1 for a tenth")
+            raise ValueError(
+                f"share: got {self.share:g}; must be more than 0 and less than 1, as 0.1 for a tenth"
+            )
 
     @property
     def name(self) -> str:
