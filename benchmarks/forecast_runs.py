@@ -269,12 +269,12 @@ def averages_table(folder: Path, peak: str, seed: int) -> Grid:
         mean = f"{100 * np.abs(errors).mean():.2f}% (from {100 * errors.min():+.2f}% to {100 * errors.max():+.2f}%)"
         rows.append((name, f"{one.steps[0]:,} to {one.steps[-1]:,}", "", "", mean))
     for merge in Tree.open(trained).merges():
-        record = merge.readouts()[-1]
+        record = merge.averages()[-1]
         expected = predict(fitted, rates_of_merge(lr, MERGED), [MERGED[-1]]).expected[0]
         row(
             f"merge of {len(MERGED)} checkpoints, 128 steps apart",
             MERGED[-1],
-            record["loss/raw"],
+            record["loss/merged"],
             float(expected),
         )
     return Grid(

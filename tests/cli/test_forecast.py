@@ -416,7 +416,7 @@ def test_schedule_free_readouts_are_refused(riverrun, here):
         (("--until", "2x"), '--until: got "2x"; a file tells steps alone'),
         (
             ("--until", "999999999"),
-            '--until: got "999999999", step 999,999,999; forecasts reach to step 50,000,000',
+            '--until: got "999999999", step 999,999,999; forecasts reach to step 20,000,000',
         ),
         (("--until", "soon"), "--until: "),
         (("--schedule", "wsdd"), "--schedule: got 'wsdd'; there is no such schedule; did you mean 'wsd'?"),

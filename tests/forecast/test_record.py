@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riverrun.forecast.record import Record, assumptions, curve_of, rates_at
-from riverrun.schedules import WSD, Constant, Linear
+from riverrun.schedules import WSD, Constant, Cosine, Linear
 
 
 def record_of(steps, lr):
@@ -68,3 +68,13 @@ def test_what_is_taken_for_granted_is_said():
     assert jump.startswith("the learning rate jumps from 1 to 0.1 between steps 10 and 11:")
     (jumps,) = assumptions(record_of(every, 1 + every % 2))
     assert "at 18 later places" in jumps
+
+
+@pytest.mark.parametrize("schedule", [Cosine(total=500, warmup=50), WSD(budget=500, warmup=50)])
+def test_a_schedule_that_ends_before_the_curve_is_refused(schedule):
+    steps = np.arange(100, 2100, 100)
+    record = Record("mine", steps, 3.0 - steps / 1e4)
+    with pytest.raises(ValueError, match="mine: the schedule ends at step 500 and the curve at step 2,000"):
+        curve_of(record, schedule, peak_lr=1e-3)
+    drop = Constant(warmup=50).decay(at=400, steps=100)
+    assert curve_of(record, drop, peak_lr=1e-3).lr[-1] == pytest.approx(1e-4)

@@ -19,7 +19,7 @@ FAMILIES = {
 def loss_at(fit, family, step, profile=None):
     rates, steps = rates_of(family(step), PEAK, step), np.array([step])
     seen = see(rates, steps) if profile is None else see_average(rates, steps, profile)
-    return fit.law.losses(fit.values["train"], seen, fit.scale)[0][0]
+    return fit.law.losses(fit.values["train"], seen, fit.scale)[0][0] * np.exp(fit.offset(profile, step))
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
@@ -86,16 +86,18 @@ def test_where_the_first_budget_is_enough_it_is_the_step(made):
 
 def test_an_average_that_is_off_from_its_decay_is_so_here_too(made):
     fit, profile, family = made(spread=0.01), HalfLife(25), FAMILIES["horizon-free"]
-    off = replace(
-        fit, offsets={profile.name: 0.02}, covariance={"train": np.eye(fit.values["train"].size + 1) * 1e-4}
+    covariance = {"train": np.eye(fit.values["train"].size + 1) * 1e-4}
+    as_good, off = (
+        replace(fit, offsets={profile.name: offset}, covariance=covariance) for offset in (0.0, 0.02)
     )
-    plain = reach(fit, family, PEAK, 2.95, last=LAST, profile=profile)
+    plain = reach(as_good, family, PEAK, 2.95, last=LAST, profile=profile)
     worse = reach(off, family, PEAK, 2.95 * np.exp(0.02), last=LAST, profile=profile)
     assert worse.step == plain.step
     assert worse.floor == pytest.approx(2.5 * np.exp(0.02))
     # An average that the fit has not seen may be off by more than its parameters are uncertain.
     raw = reach(fit, family, PEAK, 2.95, last=LAST)
-    assert plain.latest / plain.earliest > raw.latest / raw.earliest
+    unseen = reach(fit, family, PEAK, 2.95, last=LAST, profile=profile)
+    assert unseen.latest / unseen.earliest > raw.latest / raw.earliest
 
 
 def test_a_family_may_have_no_schedule_for_small_budgets(made):

@@ -12,6 +12,7 @@ import numpy as np
 from riverrun.averaging import Profile, profile_named
 from riverrun.errors import SettingError
 from riverrun.forecast import Curve, Record, curve_of
+from riverrun.forecast.bins import MOST, binned
 from riverrun.forecast.curve import LONGEST, Floats
 from riverrun.forecast.exports import Columns, read_records
 from riverrun.forecast.exports.event_files import MARK
@@ -260,9 +261,14 @@ def source_of_files(
     if options.schedule is None:
         rate = peak * float(schedule(now))
         notes.append(f"{first.name}: after step {now:,} its learning rate is taken to stay at {rate:.3g}")
+    notes += [
+        f"{curve.name}: {curve.steps.size:,} points, averaged in {MOST} bins; intervals are those of such means"
+        for curve in curves
+        if curve.steps.size > MOST
+    ]
     return Source(
         name=first.name,
-        curves=tuple(_from(curve, begin) for curve in curves),
+        curves=tuple(binned(_from(curve, begin)) for curve in curves),
         schedule=schedule,
         peak_lr=peak,
         now=now,

@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 
 from riverrun.averaging import HalfLife, Profile, Tail
 from riverrun.forecast.curve import Curve, Floats, Steps, rates_of
-from riverrun.forecast.fitting import EQUIVALENCE, fit, height_prior
+from riverrun.forecast.equivalence import equivalence
+from riverrun.forecast.fitting import fit, height_prior
 from riverrun.forecast.laws import Law, RiverLaw, Scale
 from riverrun.forecast.scoring import Score, mean_score, score_fit
 from riverrun.forecast.seen import see_curve
@@ -23,6 +24,8 @@ from riverrun.schedules import WSDS, Constant, Cosine, InverseSqrt, Schedule
 
 PEAK_LR = 1e-3
 WARMUP = 100
+_OFFSETS_AT = 8000
+"""Where averages are as far from their decays as in the whole of a simulated curve."""
 LENGTH = 8000
 """Updates of the full runs; forecasts reach to twice as many."""
 _SCALE = Scale(lr=PEAK_LR, summed=PEAK_LR * LENGTH, step=LENGTH, loss=3.0)
@@ -96,7 +99,8 @@ def coverage(
     for number in range(trials):
         random = np.random.default_rng((seed, number))
         values = drawn_truth(law, random)
-        offsets = {profile.name: random.normal(0, EQUIVALENCE) for profile in _profiles(design)}
+        priors = {profile.name: equivalence(profile, _OFFSETS_AT) for profile in _profiles(design)}
+        offsets = {name: random.normal(prior.mean, prior.sd) for name, prior in priors.items()}
 
         def made(run: Run) -> Curve:
             return simulated(run, law, values, scatter, random, offsets)  # noqa: B023  # called in this round only

@@ -18,7 +18,7 @@ Steps = NDArray[np.int64]
 Kind = tuple[str, bool]
 """A series, and whether averages of the weights were measured."""
 
-LONGEST = 50_000_000
+LONGEST = 20_000_000
 """Updates that a curve or a forecast may have: the LR of each is held in memory."""
 
 

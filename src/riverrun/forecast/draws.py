@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from riverrun.forecast.curve import Floats
-from riverrun.forecast.fitting import OFFSET, SMALLEST_LOSS, Fit
+from riverrun.forecast.fitting import OFFSETS, SMALLEST_LOSS, Fit
 from riverrun.forecast.seen import see_curve
 
 _POSITIONS = 60
@@ -62,8 +62,8 @@ class _Data:
 
     def __init__(self, fit: Fit, series: str) -> None:
         self.law, self.scale = fit.law, fit.scale
-        self.low = np.array([p.low for p in fit.law.parameters] + [OFFSET.low] * len(fit.offsets))
-        self.high = np.array([p.high for p in fit.law.parameters] + [OFFSET.high] * len(fit.offsets))
+        self.low = np.array([p.low for p in fit.law.parameters] + [OFFSETS[0]] * len(fit.offsets))
+        self.high = np.array([p.high for p in fit.law.parameters] + [OFFSETS[1]] * len(fit.offsets))
         curves = [curve for curve in fit.curves if curve.series == series]
         points = sum(curve.steps.size for curve in curves)
         names = list(fit.offsets)

@@ -138,7 +138,9 @@ def _limits(axes: Axes, curves: Sequence[Curve], fans: Sequence[Fan], now: int, 
     shown = [
         loss for curve in curves for loss in curve.losses[(curve.steps >= first) & (curve.steps <= last)]
     ]
-    shown += [edge for fan in fans for edge in (*fan.prediction.low, *fan.prediction.high)]
+    for fan in fans:
+        ahead = fan.prediction.steps >= first
+        shown += [*fan.prediction.low[ahead], *fan.prediction.high[ahead]]
     if shown:
         low, high = min(shown), max(shown)
         axes.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))

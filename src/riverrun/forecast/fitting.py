@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riverrun.forecast.curve import Curve, Floats, Kind
+from riverrun.forecast.equivalence import equivalence
 from riverrun.forecast.laws import FLOOR, Law, Parameter, Prior, RiverLaw, Scale, scale_of
 from riverrun.forecast.noise import (
     FIRST_GUESS,
@@ -36,9 +37,6 @@ _HUBER_NOISES = 1.345
 _COARSE = 40
 _ROUNDS = 4
 """Fits, each with the noise that the one before found; the first is to `_COARSE` points a curve, from all starts."""
-EQUIVALENCE = 0.015
-"""How far, relative to the loss, an average may be from the decay that it amounts to, as measured on runs of this
-package (docs/forecast.md)."""
 SMALLEST_LOSS = 1e-3
 """Nats: a law may have lower losses for some parameters, whose logarithms are no help."""
 
@@ -56,7 +54,7 @@ class Fit:
         at_edge: parameters that ended at the edge of their range.
         curves: what it was fitted to.
         offsets: {name of an average: log of its loss over that of the decay that it amounts to}. That the two are equal
-            is true to first order only; how far it is off is fitted along, give or take `EQUIVALENCE`.
+            is true to first order only; how far it is off is fitted along (`riverrun.forecast.equivalence`).
     """
 
     law: Law
@@ -78,9 +76,11 @@ class Fit:
         """The expected losses [n] at increasing positions of a run with the LR ``lr[s - 1]`` in update s."""
         return self.law.losses(self.values[self.series(series)], see(lr, np.asarray(steps)), self.scale)[0]
 
-    def offset(self, profile: Profile | None) -> float:
-        """Log of what an average's loss is over that of its decay; 0 for the weights and for averages not measured."""
-        return 0.0 if profile is None else self.offsets.get(profile.name, 0.0)
+    def offset(self, profile: Profile | None, step: int) -> float:
+        """Log of what an average's loss at a position is over that of its decay; 0 for the weights themselves."""
+        if profile is None:
+            return 0.0
+        return self.offsets.get(profile.name, equivalence(profile, step).mean)
 
     def series(self, name: str | None = None) -> str:
         """The series itself; without a name "held-out" where there is one, else the first."""
@@ -153,7 +153,8 @@ def check_curves(curves: Sequence[Curve], law: Law) -> None:
 
 
 _Key = tuple[str, Kind]
-OFFSET = Parameter(name="offset", low=-0.2, high=0.2, starts=(), prior=Prior(0.0, EQUIVALENCE))
+OFFSETS = (-0.2, 0.3)
+"""The range of the offsets of averages."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,9 +185,15 @@ class _Problem:
             for series in dict.fromkeys(curve.series for curve in curves):
                 self.places[model, series] = np.array([self._add(FLOOR), *rest])
         self.offsets = {
-            (model, name): self._add(OFFSET)
+            (model, name): self._add(
+                Parameter(name=name, low=OFFSETS[0], high=OFFSETS[1], starts=(), prior=prior)
+            )
             for model, curves in self.models.items()
-            for name in dict.fromkeys(curve.profile.name for curve in curves if curve.profile)
+            for name, prior in {
+                curve.profile.name: equivalence(curve.profile, int(curve.steps[-1]))
+                for curve in curves
+                if curve.profile
+            }.items()
         }
         self.curves = [
             _Observed(
@@ -337,7 +344,7 @@ class _Problem:
 def height_prior(parameter: Parameter, loss: float) -> Parameter:
     """The prior of "log B" for a model of some loss: the peak LR holds up 3.5% of the loss, within a factor of two.
 
-    The published fits have 3.3% to 6%, this package's small runs 2% to 4%.
+    The published fits have 3.3% to 6%, this package's small runs 2% to 9%.
     """
     return replace(parameter, prior=Prior(float(np.log(0.035 * loss)), 0.7))
 

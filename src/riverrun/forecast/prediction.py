@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike
 
 from riverrun.forecast.curve import Floats, Steps
 from riverrun.forecast.draws import drawn
-from riverrun.forecast.fitting import EQUIVALENCE, SMALLEST_LOSS, Fit
+from riverrun.forecast.equivalence import equivalence
+from riverrun.forecast.fitting import SMALLEST_LOSS, Fit
 from riverrun.forecast.noise import MISFIT
 from riverrun.forecast.seen import Seen, see_readout
 
@@ -90,10 +91,11 @@ def predict_seen(
     """As `predict`, for an LR as laws see it."""
     check_level(level)
     name = fit.series(series)
-    expected = fit.law.losses(fit.values[name], seen, fit.scale)[0] * np.exp(fit.offset(profile))
+    last = int(seen.steps[-1])
+    expected = fit.law.losses(fit.values[name], seen, fit.scale)[0] * np.exp(fit.offset(profile, last))
     logs = np.log(np.maximum(drawn_losses(fit, seen, name, seed), SMALLEST_LOSS))
     if profile is not None:
-        logs += drawn_offsets(fit, name, profile, seed)[:, None]
+        logs += drawn_offsets(fit, name, profile, last, seed)[:, None]
     random = np.random.default_rng(seed + 1)
     logs += random.standard_normal((logs.shape[0], 1)) * scatter_of(fit, name, profile is not None)
     low, high = (np.exp(np.quantile(logs, share, axis=0)) for share in ((1 - level) / 2, (1 + level) / 2))
@@ -114,13 +116,16 @@ def drawn_values(fit: Fit, series: str, seed: int = 0, draws: int = _DRAWS) -> F
     return np.clip(drawn(fit, series, seed, draws)[:, :count], ranges[:, 0], ranges[:, 1])
 
 
-def drawn_offsets(fit: Fit, series: str, profile: Profile, seed: int = 0, draws: int = _DRAWS) -> Floats:
+def drawn_offsets(
+    fit: Fit, series: str, profile: Profile, step: int, seed: int = 0, draws: int = _DRAWS
+) -> Floats:
     """[draws], the log of what an average's loss is over that of its decay, drawn together with `drawn_values`.
 
-    Of an average that the fit has not seen all is known that is known of any (`EQUIVALENCE`).
+    Of an average that the fit has not seen its prior at the position `step` is drawn from.
     """
     if profile.name not in fit.offsets:
-        return EQUIVALENCE * np.random.default_rng(seed + 2).standard_normal(draws)
+        prior = equivalence(profile, step)
+        return prior.mean + prior.sd * np.random.default_rng(seed + 2).standard_normal(draws)
     place = len(fit.law.parameters) + list(fit.offsets).index(profile.name)
     return drawn(fit, series, seed, draws)[:, place]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from riverrun.forecast.curve import LONGEST, Curve, Floats, Steps
-from riverrun.schedules import Schedule
+from riverrun.schedules import WSD, Cosine, CyclicCosine, Linear, Schedule
 
 JUMP = 0.25
 """Change between two neighbouring points, as a share of the highest LR, from which on it is called a jump."""
@@ -43,7 +43,8 @@ def curve_of(
     `assumptions` puts both into words.
 
     Raises:
-        ValueError: neither a schedule nor logged learning rates, or steps beyond `LONGEST`.
+        ValueError: neither a schedule nor logged learning rates, a schedule whose horizon lies before the last point,
+            or steps beyond `LONGEST`.
     """
     last = int(record.steps[-1])
     if last > LONGEST:
@@ -51,6 +52,7 @@ def curve_of(
             f"{record.name}: got the step {last:,}; forecasts reach to step {LONGEST:,}. Count updates, not tokens"
         )
     if schedule is not None:
+        _check_covers(record, schedule)
         return Curve.of_schedule(
             record.name, schedule, record.steps, record.losses, peak_lr=peak_lr, series=series
         )
@@ -66,6 +68,16 @@ def curve_of(
 def _still(record: Record) -> int:
     """How many points there are before the learning rate was first above 0: trainers log a warm-up's 0 at step 1."""
     return 0 if record.lr is None or not record.lr.any() else int(np.flatnonzero(record.lr)[0])
+
+
+def _check_covers(record: Record, schedule: Schedule) -> None:
+    """Refuse a horizon that the run went past: it was not trained with that schedule, or not with it alone."""
+    last, end = int(record.steps[-1]), max(schedule.knots(), default=0)
+    if isinstance(schedule, Cosine | Linear | CyclicCosine | WSD) and end < last:
+        raise ValueError(
+            f"{record.name}: the schedule ends at step {end:,} and the curve at step {last:,}; name the schedule that "
+            "it was trained with, or give a part of the curve"
+        )
 
 
 def rates_at(steps: ArrayLike, logged: ArrayLike, lr: ArrayLike) -> Floats:

@@ -69,7 +69,7 @@ def score_fit(fit: Fit, curves: Sequence[Curve]) -> Score:
 def expected_of(fit: Fit, curve: Curve) -> Floats:
     """[n], the losses that a fit expects at the positions of a curve."""
     losses = fit.law.losses(fit.values[curve.series], see_curve(curve), fit.scale)[0]
-    return losses * np.exp(fit.offset(curve.profile))
+    return losses * np.exp(fit.offset(curve.profile, int(curve.steps[-1])))
 
 
 def prediction_of(fit: Fit, curve: Curve) -> Prediction:

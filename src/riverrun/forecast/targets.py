@@ -107,16 +107,20 @@ def reach(
     def seen(step: int) -> Seen:
         return see_readout(rates_of(family(step), peak_lr, step), np.array([step]), profile)
 
-    def losses(values: Floats, offset: float, seens: list[Seen]) -> Floats:
-        found = np.array([fit.law.losses(values, one, fit.scale)[0][0] for one in seens])
-        return np.asarray(found * np.exp(offset))
+    def losses(values: Floats, seens: list[Seen], off: float = 0.0) -> Floats:
+        found = [
+            fit.law.losses(values, one, fit.scale)[0][0]
+            * np.exp(fit.offset(profile, int(one.steps[-1])) + off)
+            for one in seens
+        ]
+        return np.asarray(found)
 
-    values, offset, offsets = fit.values[name], fit.offset(profile), np.zeros(_DRAWS)
+    values, offsets = fit.values[name], np.zeros(_DRAWS)
     if profile is not None:
-        offsets = drawn_offsets(fit, name, profile, seed, _DRAWS)
+        offsets = drawn_offsets(fit, name, profile, last, seed, _DRAWS) - fit.offset(profile, last)
     budgets = _grid(first, last)
     seens = [seen(int(step)) for step in budgets]
-    expected = losses(values, offset, seens)
+    expected = losses(values, seens)
     step = _last_above(expected, target)
     found = None
     if step is not None:
@@ -125,14 +129,14 @@ def reach(
             above, found = int(budgets[step]), int(budgets[step + 1])
             while found - above > 1:
                 middle = (above + found) // 2
-                if losses(values, offset, [seen(middle)])[0] <= target:
+                if losses(values, [seen(middle)])[0] <= target:
                     found = middle
                 else:
                     above = middle
     crossings = np.array(
         [
-            _crossing(budgets, losses(*drawn, seens), target)
-            for drawn in zip(drawn_values(fit, name, seed, _DRAWS), offsets, strict=True)
+            _crossing(budgets, losses(drawn, seens, off), target)
+            for drawn, off in zip(drawn_values(fit, name, seed, _DRAWS), offsets, strict=True)
         ]
     )
     # Budgets that are not by `last` are infinite, so quantiles must be one of the crossings.
@@ -147,7 +151,7 @@ def reach(
         first=first,
         last=last,
         at_last=float(expected[-1]),
-        floor=float(values[0] * np.exp(offset)),
+        floor=float(values[0] * np.exp(fit.offset(profile, last))),
     )
 
 
