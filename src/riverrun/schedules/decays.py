@@ -1,12 +1,13 @@
 """Decays: a stretch that lowers the LR of any schedule, and the schedules made of a constant and decays."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 
 from riverrun.schedules.fields import Budgets, Fraction, OneOf, PositiveSteps, Steps, check_fields
 from riverrun.schedules.horizon_free import Constant
+from riverrun.schedules.on_base import OnBase
 from riverrun.schedules.schedule import Schedule
 from riverrun.schedules.shapes import Floats, ShapeName, check_floor, decay_shape, progress
 
@@ -15,7 +16,7 @@ Accounting = Annotated[str, OneOf(("budget", "cycle", "cumulative"))]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decayed(Schedule):
+class Decayed(OnBase):
     """``base`` up to position ``at``; then a decay from the LR it has there; what `Schedule.decay` returns.
 
     Update s, at < s <= at + steps, uses ``base(at)`` times the shape at x = (s - at) / steps: the last step
@@ -32,33 +33,18 @@ class Decayed(Schedule):
         after: "hold" or "return".
     """
 
-    base: Schedule
     at: Steps
     steps: Steps
     shape: ShapeName = "linear"
     floor: Fraction = 0.1
     after: After = "hold"
-    warmup: Steps = field(init=False, repr=False)
-    warmup_start: Fraction = field(init=False, repr=False)
 
     kind: ClassVar[str] = "decayed"
     horizons: ClassVar[tuple[str, ...]] = ("at", "steps")
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.base, Schedule):
-            raise ValueError(f"base: got {self.base!r}; must be a schedule")
-        object.__setattr__(self, "warmup", self.base.warmup)
-        object.__setattr__(self, "warmup_start", self.base.warmup_start)
-        super().__post_init__()
-
     def check(self) -> None:
         """The shape must be able to reach the floor."""
         check_floor(self.shape, self.floor)
-
-    def horizon_values(self) -> dict[str, Any]:
-        """Its own, and its base's under "base."."""
-        within = {f"base.{name}": value for name, value in self.base.horizon_values().items()}
-        return super().horizon_values() | within
 
     @property
     def end(self) -> int:

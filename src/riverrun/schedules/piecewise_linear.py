@@ -1,13 +1,13 @@
 """Learning rates of straight lines through given points, from the warm-up's end or from another schedule's path."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from riverrun.schedules.fields import Fraction, Fractions, Steps
-from riverrun.schedules.schedule import Schedule
+from riverrun.schedules.fields import Fractions
+from riverrun.schedules.on_base import OnBase
 from riverrun.schedules.shapes import Floats
 from riverrun.schedules.values_at import Positions, ValuesAt
 
@@ -43,7 +43,7 @@ class PiecewiseLinear(ValuesAt):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Continued(Schedule):
+class Continued(OnBase):
     """``base`` up to ``at[0]``; then straight lines through ``values[k]`` at ``at[k + 1]``; the last value holds.
 
     The first line begins at the LR that the base has at update ``at[0]``, which is still the base's; each later
@@ -56,21 +56,11 @@ class Continued(Schedule):
         values: a multiplier of the peak for each of them but the first, lower or higher than the one before.
     """
 
-    base: Schedule
     at: Positions
     values: Fractions
-    warmup: Steps = field(init=False, repr=False)
-    warmup_start: Fraction = field(init=False, repr=False)
 
     kind: ClassVar[str] = "continued"
     horizons: ClassVar[tuple[str, ...]] = ("at",)
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.base, Schedule):
-            raise ValueError(f"base: got {self.base!r}; must be a schedule")
-        object.__setattr__(self, "warmup", self.base.warmup)
-        object.__setattr__(self, "warmup_start", self.base.warmup_start)
-        super().__post_init__()
 
     def check(self) -> None:
         """Two positions at least, and one value for each but the first."""
@@ -82,11 +72,6 @@ class Continued(Schedule):
             raise ValueError(
                 f"values: got {len(self.values)}; must be {len(self.at) - 1}, one for each of at but the first"
             )
-
-    def horizon_values(self) -> dict[str, Any]:
-        """Its own, and its base's under "base."."""
-        within = {f"base.{name}": value for name, value in self.base.horizon_values().items()}
-        return super().horizon_values() | within
 
     def turns(self) -> tuple[int, ...]:
         """The base's up to the first position, and the positions."""

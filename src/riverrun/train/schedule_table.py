@@ -7,7 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from riverrun.errors import SettingError, nearest
-from riverrun.schedules import Continued, Decayed, Schedule, kinds
+from riverrun.schedules import Schedule, kinds
+from riverrun.schedules.on_base import OnBase
 from riverrun.units import Duration
 
 ToSteps = Callable[[Duration], int]
@@ -44,7 +45,7 @@ def table_of(schedule: Schedule) -> dict[str, Any]:
 
     in_steps = schedule.step_fields()
     table = {name: words(value) if name in in_steps else value for name, value in schedule.to_dict().items()}
-    return table | {"base": table_of(schedule.base)} if isinstance(schedule, Decayed | Continued) else table
+    return table | {"base": table_of(schedule.base)} if isinstance(schedule, OnBase) else table
 
 
 def check_schedule_table(table: Mapping[str, Any], path: str) -> None:
