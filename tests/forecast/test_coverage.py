@@ -15,12 +15,11 @@ SCATTERS = (
 
 def test_intervals_hold_most_measurements_and_not_all():
     found = [
-        coverage(DESIGNS["three schedules"], Scatter(size=1e-3, correlation=0.5), 2),
         coverage(DESIGNS["three schedules"], Scatter(size=4e-3), 2),
-        coverage(DESIGNS["a trunk and a short decay"], Scatter(size=4e-3, correlation=0.7), 2),
+        coverage(DESIGNS["a trunk and a short decay"], Scatter(size=1e-3, correlation=0.5), 2),
     ]
     points = sum(one.points for one in found)
-    assert points > 300
+    assert points > 200
     assert 0.80 < sum(one.inside * one.points for one in found) / points < 0.97
 
 
