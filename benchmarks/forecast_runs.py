@@ -27,8 +27,7 @@ from riverrun.averaging import HalfLife, Profile, parse_profile
 from riverrun.cli.app import main as riverrun
 from riverrun.forecast import Curve, Fit, Law, MomentumLaw, MultiPowerLaw, RiverLaw, fit, predict
 from riverrun.forecast.merges import rates_of_merge
-from riverrun.forecast.prediction import predict_seen
-from riverrun.forecast.seen import see_curve
+from riverrun.forecast.scoring import prediction_of
 from riverrun.grid import Grid, markdown_table
 from riverrun.runs import Node, Tree
 from riverrun.train.costs import recorded_plan
@@ -184,7 +183,7 @@ def ends_of(fitted: Fit, curves: dict[str, Curve]) -> dict[str, End]:
     for name, one in curves.items():
         if name in (TRUNK, SHORT):
             continue
-        predicted = predict_seen(fitted, see_curve(one), series=one.series)
+        predicted = prediction_of(fitted, one)
         measured, low, high = one.losses[-1], predicted.low[-1], predicted.high[-1]
         found[name] = End(
             float(measured),

@@ -8,7 +8,7 @@ from riverrun.cli.forecast_outlook import interval_of, plain_prediction
 from riverrun.cli.forecast_request import Request
 from riverrun.cli.grids import print_folded_grid
 from riverrun.errors import SettingError
-from riverrun.forecast import predict
+from riverrun.forecast import predict, rates_of
 from riverrun.forecast.decays import decays_now
 from riverrun.grid import Grid
 from riverrun.runs.metrics import to_json
@@ -28,7 +28,7 @@ def print_now(request: Request, json: bool) -> None:
         )
     except ValueError as error:
         raise SettingError(f"--now: {error}") from None
-    rates = source.rates(source.schedule, now)
+    rates = rates_of(source.schedule, source.peak_lr, now)
     already = {
         name: predict(fit, rates, [now], profile=profile)
         for name, profile in [("raw", None), *((profile.name, profile) for profile in source.profiles)]

@@ -131,28 +131,26 @@ def _draw(
 
     source = request.source
     fans: list[Fan] = []
+    line = np.unique(np.geomspace(max(1, request.now // 12), budgets[-1], _LINE).round().astype(int))
     for family, one in zip(families, outlooks, strict=True):
-        line = np.unique(np.geomspace(max(1, request.now // 12), budgets[-1], _LINE).round().astype(int))
-        for name, found in one.readouts.items():
-            if fans and one is not outlooks[0] and name != RAW:
-                continue  # the table has them all
-            fan, along = (
-                found,
-                name in (RAW, *(profile.name for profile in source.profiles)) and family.one_run,
+        whole = one is outlooks[0]  # of the others raw weights alone: the table has them all
+        fine: dict[str, Prediction] = {}
+        if family.one_run:
+            along = outlook(
+                request.fit,
+                one.name,
+                family.for_horizon,
+                source.peak_lr,
+                line.tolist(),
+                one_run=True,
+                profiles=source.profiles if whole else (),
             )
-            if along:
-                fine = outlook(
-                    request.fit,
-                    one.name,
-                    family.for_horizon,
-                    source.peak_lr,
-                    line.tolist(),
-                    one_run=True,
-                    profiles=[profile for profile in source.profiles if profile.name == name],
-                )
-                fan = fine.readouts[name]
+            fine = dict(along.readouts)
+        for name in one.readouts if whole else (RAW,):
             label = name if len(outlooks) == 1 else one.name if name == RAW else f"{one.name}: {name}"
-            fans.append(Fan(name=label, prediction=fan, one_run=along, average=None if name == RAW else name))
+            fan = fine.get(name, one.readouts[name])
+            average = None if name == RAW else name
+            fans.append(Fan(name=label, prediction=fan, one_run=name in fine, average=average))
     shown = [curve for curve in source.curves if curve.series == request.series]
     tokens = source.tokens(budgets[-1])
     title = f"{source.name}: {request.series} loss, forecast from {source.label(request.now)} on with 90% intervals"

@@ -9,7 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from riverrun.averaging import Profile, parse_profile
-from riverrun.cli.forecast_source import FileOptions, Source, is_run, source_of_files, source_of_run
+from riverrun.cli.forecast_source import (
+    FileOptions,
+    Source,
+    is_run,
+    source_of_files,
+    source_of_run,
+    steps_of_a_file,
+)
 from riverrun.cli.schedule_spec import parse_family
 from riverrun.errors import SettingError, nearest
 from riverrun.forecast import Columns, Curve, DecayChoice, Fit, Law, doubts, fit, law_named
@@ -168,12 +175,7 @@ def _decay(shape: str, length: str, floor: float) -> DecayChoice:
 
 
 def _trained_with(spec: str) -> Schedule:
-    def steps(option: str, duration: Duration) -> int:
-        if duration.unit != "steps":
-            raise SettingError(f'{option}: got "{duration}"; a file tells steps alone, so name it in steps')
-        return int(duration.amount)
-
-    family = parse_family("--trained-with", spec, Constant(), steps, (1,))
+    family = parse_family("--trained-with", spec, Constant(), steps_of_a_file, (1,))
     if not family.one_run:
         raise SettingError(f"--trained-with: got {spec!r}; name its horizon, as in {spec}: total=24000 steps")
     return family.for_horizon(1)

@@ -21,7 +21,7 @@ from riverrun.forecast.record import assumptions
 from riverrun.runs import Node, Tree
 from riverrun.runs.metrics import read_records as read_lines
 from riverrun.schedules import Constant, PiecewiseLinear, Schedule
-from riverrun.train.costs import reached, recorded_plan
+from riverrun.train.costs import path, reached, recorded_plan
 from riverrun.train.curves import TRAIN, Losses, binned_training_losses, recorded_losses
 from riverrun.train.plan import Plan
 from riverrun.train.recipe import Data
@@ -85,9 +85,7 @@ class Source:
         """The first position at which so much training is done."""
         if self.plan is not None:
             return self.plan.step_at(duration)
-        if duration.unit != "steps":
-            raise SettingError(f'{option}: got "{duration}"; a file tells steps alone, so name it in steps')
-        return int(duration.amount)
+        return steps_of_a_file(option, duration)
 
     def tokens(self, step: int) -> int | None:
         """Tokens of a position; None where nobody knows them."""
@@ -107,9 +105,12 @@ class Source:
             profiles=tuple(profiles) or self.profiles,
         )
 
-    def rates(self, schedule: Schedule, last: int) -> Floats:
-        """The LR of updates 1 .. last under a schedule."""
-        return self.peak_lr * schedule(np.arange(1, last + 1))
+
+def steps_of_a_file(option: str, duration: Duration) -> int:
+    """The position in a file, which knows neither tokens nor multiples of 1x."""
+    if duration.unit != "steps":
+        raise SettingError(f'{option}: got "{duration}"; a file tells steps alone, so name it in steps')
+    return int(duration.amount)
 
 
 def source_of_run(run: Path, node: str, after: float) -> Source:
@@ -198,13 +199,11 @@ def _curves_of(tree: Tree, node: Node, first: int, last: int | None, averages: b
 
 def _rates_along(tree: Tree, node: Node, last: int) -> Floats:
     """The LR of every update on the way to a position of a node, each from the node that did it."""
-    lineage = tree.lineage(node)
-    ends = [*(below.parent.step for below in lineage[1:] if below.parent), last]
-    rates, begin = [], 0
-    for one, end in zip(lineage, ends, strict=True):
-        plan = recorded_plan(one)
-        rates.append(plan.recipe.optimizer.peak_lr * plan.schedule(np.arange(begin + 1, end + 1)))
-        begin = max(begin, end)
+    rates = []
+    for stretch in path(tree, node, last):
+        plan = recorded_plan(tree.node(stretch.node))
+        updates = np.arange(stretch.first + 1, stretch.last + 1)
+        rates.append(plan.recipe.optimizer.peak_lr * plan.schedule(updates))
     return np.concatenate(rates)
 
 
@@ -285,8 +284,8 @@ def _read(path: Path, columns: Columns) -> list[Record]:
 
 
 def _from(curve: Curve, begin: int) -> Curve:
-    kept = curve.steps >= begin
-    return replace(curve, steps=curve.steps[kept], losses=curve.losses[kept]) if kept.any() else curve
+    last = int(curve.steps[-1])
+    return curve.between(begin, last) if begin <= last else curve
 
 
 def _highest(record: Record) -> float:

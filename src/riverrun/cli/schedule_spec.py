@@ -79,7 +79,7 @@ def parse_family(
                 f'{kind.kind} needs {" and ".join(missing)}, as in "{kind.kind}: {missing[0]}=..."'
             )
         if horizon is not None:
-            _check_family(resolve, table, horizon, max(budgets))
+            resolve(table | {horizon: f"{max(budgets)} steps"})  # raises now what every horizon would raise
             return Family(
                 name=spec, for_horizon=lambda step: resolve(table | {horizon: f"{step} steps"}), one_run=False
             )
@@ -95,13 +95,6 @@ def parse_family(
 
 def _is_needed(field: Field[Any]) -> bool:
     return field.default is MISSING and field.default_factory is MISSING
-
-
-def _check_family(
-    resolve: Callable[[Mapping[str, Any]], Schedule], table: dict[str, Any], horizon: str, step: int
-) -> None:
-    """Raise now what every horizon would raise."""
-    resolve(table | {horizon: f"{step} steps"})
 
 
 def _table(spec: str) -> dict[str, Any]:

@@ -24,8 +24,6 @@ from riverrun.schedules import WSDS, Constant, Cosine, InverseSqrt, Schedule
 
 PEAK_LR = 1e-3
 WARMUP = 100
-_OFFSETS_AT = 8000
-"""Where averages are as far from their decays as in the whole of a simulated curve."""
 LENGTH = 8000
 """Updates of the full runs; forecasts reach to twice as many."""
 _SCALE = Scale(lr=PEAK_LR, summed=PEAK_LR * LENGTH, step=LENGTH, loss=3.0)
@@ -99,7 +97,7 @@ def coverage(
     for number in range(trials):
         random = np.random.default_rng((seed, number))
         values = drawn_truth(law, random)
-        priors = {profile.name: equivalence(profile, _OFFSETS_AT) for profile in _profiles(design)}
+        priors = {profile.name: equivalence(profile, LENGTH) for profile in _profiles(design)}
         offsets = {name: random.normal(prior.mean, prior.sd) for name, prior in priors.items()}
 
         def made(run: Run) -> Curve:

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 
 from riverrun.forecast.curve import Floats
-from riverrun.forecast.fitting import OFFSETS, SMALLEST_LOSS, Fit
+from riverrun.forecast.fitting import OFFSETS, Fit, log_losses
 from riverrun.forecast.seen import see_curve
 
 _POSITIONS = 60
@@ -84,18 +84,9 @@ class _Data:
 
     def logs(self, values: Floats) -> tuple[Floats, Floats]:
         """Log losses [positions], and their derivatives [positions, parameters + offsets]."""
-        count = len(self.law.parameters)
-        logs, slopes = [], []
-        for seen, offset in self.seen:
-            losses, slope = self.law.losses(values[:count], seen, self.scale)
-            losses = np.maximum(losses, SMALLEST_LOSS)
-            wide = np.zeros((losses.size, values.size))
-            wide[:, :count] = slope / losses[:, None]
-            above = 0.0
-            if offset is not None:
-                above, wide[:, offset] = values[offset], 1.0
-            logs.append(np.log(losses) + above)
-            slopes.append(wide)
+        places = np.arange(len(self.law.parameters))
+        found = [log_losses(self.law, self.scale, seen, values, places, offset) for seen, offset in self.seen]
+        logs, slopes = zip(*found, strict=True)
         return np.concatenate(logs), np.concatenate(slopes)
 
     def moved(self, goal: Floats, aim: Floats, besides: Floats) -> Floats:

@@ -80,7 +80,8 @@ class Fit:
         """Log of what an average's loss at a position is over that of its decay; 0 for the weights themselves."""
         if profile is None:
             return 0.0
-        return self.offsets.get(profile.name, equivalence(profile, step).mean)
+        measured = self.offsets.get(profile.name)
+        return equivalence(profile, step).mean if measured is None else measured
 
     def series(self, name: str | None = None) -> str:
         """The series itself; without a name "held-out" where there is one, else the first."""
@@ -167,6 +168,27 @@ class _Observed:
     offset: int | None
 
 
+def log_losses(
+    law: Law, scale: Scale, seen: Seen, values: Floats, places: NDArray[np.intp], offset: int | None
+) -> tuple[Floats, Floats]:
+    """Log losses [n] of a curve, and their derivatives [n, values].
+
+    Args:
+        law, scale, seen: see `Law.losses`.
+        values: more than the law's parameters.
+        places: those of the law's parameters in them.
+        offset: that of the average's offset; None for the weights.
+    """
+    losses, jacobian = law.losses(values[places], seen, scale)
+    losses = np.maximum(losses, SMALLEST_LOSS)
+    slopes = np.zeros((losses.size, values.size))
+    slopes[:, places] = jacobian / losses[:, None]
+    above = 0.0
+    if offset is not None:
+        above, slopes[:, offset] = values[offset], 1.0
+    return np.log(losses) + above, slopes
+
+
 class _Problem:
     """Residuals and derivatives of all curves over one vector: each model's L0s, then its other parameters."""
 
@@ -242,15 +264,9 @@ class _Problem:
         for curve in self.curves:
             model, (series, _) = curve.key
             places = self.places[model, series]
-            losses, jacobian = self.law.losses(values[places], curve.seen, self.scales[model])
-            losses = np.maximum(losses, SMALLEST_LOSS)
-            wide = np.zeros((losses.size, values.size))
-            wide[:, places] = jacobian / losses[:, None]
-            offset = 0.0
-            if curve.offset is not None:
-                offset, wide[:, curve.offset] = values[curve.offset], 1.0
-            residuals.append(np.log(losses) + offset - curve.logs)
-            slopes.append(wide)
+            logs, slope = log_losses(self.law, self.scales[model], curve.seen, values, places, curve.offset)
+            residuals.append(logs - curve.logs)
+            slopes.append(slope)
         return residuals, slopes
 
     def solve(self, start: Floats, noises: Mapping[_Key, Noise]) -> tuple[Floats, float]:

@@ -107,20 +107,20 @@ def reach(
     def seen(step: int) -> Seen:
         return see_readout(rates_of(family(step), peak_lr, step), np.array([step]), profile)
 
-    def losses(values: Floats, seens: list[Seen], off: float = 0.0) -> Floats:
-        found = [
-            fit.law.losses(values, one, fit.scale)[0][0]
-            * np.exp(fit.offset(profile, int(one.steps[-1])) + off)
-            for one in seens
-        ]
-        return np.asarray(found)
+    def offsets_at(steps: Steps) -> Floats:
+        return np.array([fit.offset(profile, int(step)) for step in steps])
+
+    def losses(values: Floats, seens: list[Seen], off: Floats) -> Floats:
+        found = np.array([fit.law.losses(values, one, fit.scale)[0][0] for one in seens])
+        return np.asarray(found * np.exp(off))
 
     values, offsets = fit.values[name], np.zeros(_DRAWS)
     if profile is not None:
         offsets = drawn_offsets(fit, name, profile, last, seed, _DRAWS) - fit.offset(profile, last)
     budgets = _grid(first, last)
     seens = [seen(int(step)) for step in budgets]
-    expected = losses(values, seens)
+    offsets_there = offsets_at(budgets)
+    expected = losses(values, seens, offsets_there)
     step = _last_above(expected, target)
     found = None
     if step is not None:
@@ -129,13 +129,13 @@ def reach(
             above, found = int(budgets[step]), int(budgets[step + 1])
             while found - above > 1:
                 middle = (above + found) // 2
-                if losses(values, [seen(middle)])[0] <= target:
+                if losses(values, [seen(middle)], offsets_at(np.array([middle])))[0] <= target:
                     found = middle
                 else:
                     above = middle
     crossings = np.array(
         [
-            _crossing(budgets, losses(drawn, seens, off), target)
+            _crossing(budgets, losses(drawn, seens, offsets_there + off), target)
             for drawn, off in zip(drawn_values(fit, name, seed, _DRAWS), offsets, strict=True)
         ]
     )
