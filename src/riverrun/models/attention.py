@@ -41,7 +41,9 @@ def causal_attention(
     shared = (projected.shape[2] - heads) // 2
     by_head = projected.transpose(1, 2)
     turning, value = by_head.split([heads + shared, shared], dim=1)
-    query, key = rotate(turning, cosine, sine).split([heads, shared], dim=1)
+    # Turned in fp32: in bf16 the tables would be rounded, and positions with them. Compiled, it costs nothing.
+    wide = turning.to(torch.promote_types(turning.dtype, cosine.dtype))
+    query, key = rotate(wide, cosine, sine).to(turning.dtype).split([heads, shared], dim=1)
     fused = F.scaled_dot_product_attention(query, key, value, is_causal=True, enable_gqa=shared < heads)
     return fused.transpose(1, 2)
 

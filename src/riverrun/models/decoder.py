@@ -8,10 +8,15 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from riverrun.models.attention import causal_attention, rotary_tables
 from riverrun.models.config import DecoderConfig
+from riverrun.models.cross_entropy import linear_cross_entropy
 from riverrun.models.rms_norm import rms_norm
+
+# Up to so many logits, 64 MiB in fp32, the loss holds them whole: simplest, fastest, and differentiable twice.
+WHOLE_LOGITS = 2**24
 
 
 class Decoder(nn.Module):
@@ -20,10 +25,16 @@ class Decoder(nn.Module):
     The weights are drawn by `init_weights(seed)`, which leaves torch's global random state alone. With
     `seed=None` they stay uninitialised, for a caller that fills or only counts them (under
     `torch.device("meta")`, say).
+
+    Attributes:
+        config: the shape.
+        recompute: whether the backward pass computes each block's forward pass again, instead of keeping what
+            is in it: the same gradients, less memory, a third more work.
     """
 
     cosine: Tensor
     sine: Tensor
+    recompute: bool = False
 
     def __init__(self, config: DecoderConfig, seed: int | None = 0) -> None:
         super().__init__()
@@ -44,6 +55,15 @@ class Decoder(nn.Module):
         Raises:
             ValueError: the sequences are longer than the context.
         """
+        logits: Tensor = self._output()(self.hidden(tokens))
+        return logits
+
+    def hidden(self, tokens: Tensor) -> Tensor:
+        """The residual stream [B, T, width] after the last norm: what the unembedding maps to logits.
+
+        Raises:
+            ValueError: the sequences are longer than the context.
+        """
         length = tokens.shape[1]
         if length > self.config.context:
             raise ValueError(
@@ -51,16 +71,32 @@ class Decoder(nn.Module):
             )
         cosine, sine = self.cosine[:length], self.sine[:length]
         stream = F.embedding(tokens, self.embedding.weight)
+        if torch.is_autocast_enabled(stream.device.type):
+            stream = stream.float()  # the weight may be in bf16, the stream is not
         for block in self.blocks:
-            stream = block(stream, cosine, sine)
-        unembedding = self.embedding if self.unembedding is None else self.unembedding
-        logits: Tensor = unembedding(self.norm(stream))
-        return logits
+            if self.recompute and torch.is_grad_enabled():
+                # Nothing in a block draws random numbers.
+                stream = checkpoint(
+                    block, stream, cosine, sine, use_reentrant=False, preserve_rng_state=False
+                )
+            else:
+                stream = block(stream, cosine, sine)
+        hidden: Tensor = self.norm(stream)
+        return hidden
 
     def loss(self, inputs: Tensor, targets: Tensor, reduction: Literal["mean", "sum"] = "mean") -> Tensor:
-        """Cross entropy in nats per token, in fp32: the mean or the sum over `targets` [B, T]."""
+        """Cross entropy in nats per token, in fp32: the mean or the sum over `targets` [B, T].
+
+        More than `WHOLE_LOGITS` are never held whole, and the loss is then differentiable only once.
+        """
+        if targets.numel() * self.config.rows > WHOLE_LOGITS:
+            hidden = self.hidden(inputs).flatten(0, 1)
+            return linear_cross_entropy(hidden, self._output().weight, targets.flatten(), reduction)
         logits = self(inputs)
         return F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction=reduction)
+
+    def _output(self) -> Matrix:
+        return self.embedding if self.unembedding is None else self.unembedding
 
     @torch.no_grad()
     def init_weights(self, seed: int) -> None:
@@ -122,7 +158,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width] to the same."""
-        return rms_norm(x, self.weight, self.eps)
+        return rms_norm(x, _no_narrower(self.weight, x), self.eps)
 
 
 class LayerNorm(nn.Module):
@@ -135,7 +171,12 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., width] to the same."""
-        return F.layer_norm(x, self.weight.shape, self.weight, None, self.eps)
+        return F.layer_norm(x, self.weight.shape, _no_narrower(self.weight, x), None, self.eps)
+
+
+def _no_narrower(weight: Tensor, x: Tensor) -> Tensor:
+    """A norm's weight, where it comes in bf16 (mixed precision of sharded parameters), in the stream's dtype."""
+    return weight.to(torch.promote_types(weight.dtype, x.dtype))
 
 
 def norm(config: DecoderConfig, width: int) -> nn.Module:
