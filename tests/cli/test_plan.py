@@ -117,3 +117,124 @@ def test_a_history_takes_the_same_memory_however_long_the_run(riverrun):
         return json.loads(riverrun(*asked).out)["memory"]
 
     assert memory("10 steps") == memory("1000000 steps")
+
+
+GPUS = ("--gpus", "8", "--gpu", "h100")
+
+
+@pytest.mark.parametrize(
+    "history", [(), ("--set", "averaging.history.resolution=3")], ids=["plain", "history"]
+)
+def test_on_many_gpus_the_checkpoints_are_those_of_a_real_run(history, riverrun, here):
+    settings = (*WIDE, *history)
+    found = json.loads(riverrun("plan", "tiny.toml", *GPUS, "--until", "40 steps", "--json", *settings).out)
+    ended = riverrun("train", "tiny.toml", "--run", "run", "--until", "40 steps", "--quiet", *settings)
+    assert ended.code == 0
+    kept = Tree.open(here / "run").trunk.checkpoints()
+    for saved in kept:
+        files = [*saved.path.iterdir(), *saved.path.glob("history/open/*")]
+        on_disk = sum(file.stat().st_size for file in files if file.is_file())
+        assert found["storage"]["checkpoint"] == pytest.approx(on_disk, rel=0.03)
+    blocks = {
+        file.stat().st_ino: file.stat().st_size for saved in kept for file in saved.path.glob("history/*-*/*")
+    }
+    assert found["storage"]["blocks"] >= 0.97 * sum(blocks.values())
+    assert (found["step"], found["tokens"]) == (40, 40 * 4 * 16)
+
+
+def test_on_many_gpus_it_agrees_with_the_plan_for_this_machine(riverrun):
+    asked = ("plan", "tiny.toml", "--until", "40 steps", "--json", "--set", "averaging.history.resolution=3")
+    here, there = json.loads(riverrun(*asked).out), json.loads(riverrun(*asked, *GPUS).out)
+    for name in ("step", "tokens", "parameters", "non_embedding_parameters", "tokens_per_x", "flops"):
+        assert here[name] == there[name]
+    for name in ("weights", "gradients", "optimizer", "tracks", "state"):
+        assert here["memory"][name] == there["ddp"]["memory"][name]
+    assert here["memory"]["blocks"] == there["ddp"]["blocks"]
+    assert here["checkpoints_kept"] == there["storage"]["kept"]
+    assert here["disk"] == there["storage"]["disk"]
+
+
+def test_on_many_gpus_no_corpus_need_be_there(riverrun, here):
+    ended = riverrun("plan", "anytime-150m", *GPUS, "--until", "32x")
+    assert (ended.code, ended.err) == (0, "")
+    assert "a vocabulary of 32,128, from model.embedding_rows, for corpora/c4 is not there" in ended.out
+    given = riverrun("plan", "wsds-1.2b", *GPUS, "--vocabulary", "32000")
+    assert "a vocabulary of 32,000, as --vocabulary says" in given.out
+    assert [item.name for item in here.iterdir()] == ["tiny.toml"]
+    complaint = riverrun("plan", "wsds-1.2b", *GPUS).complaint
+    assert complaint.startswith("data.corpus: got 'corpora/dclm', which is not there")
+    assert "--vocabulary 32000" in complaint
+
+
+def test_a_corpus_that_is_there_gives_the_vocabulary(riverrun):
+    assert "a vocabulary of 257, that of bundled" in riverrun("plan", "tiny.toml", *GPUS).out
+
+
+def test_on_many_gpus_it_says_what_a_person_wants_to_know(riverrun):
+    asked = ("plan", "anytime-150m", *GPUS, "--until", "32x")
+    printed = riverrun(*asked).out
+    rows = dict(line.split(maxsplit=1) for line in printed.splitlines() if line and line[0] != " ")
+    assert rows["until"].startswith("32x: 400,000 steps, 105B tokens, batches of 256 x 1,024")
+    assert rows["chosen"] == "ddp, for it fits: batch.microbatch=32, 1 pass an update"
+    assert {"GPUs", "host", "checkpoint", "disk", "time", "cost"} < rows.keys()
+    assert {"change", "note"}.isdisjoint(rows)
+    for assumed in ("40% model FLOPs utilisation", "$3.00 a GPU-hour", "2 GB/s a node", "8 GPUs a node"):
+        assert assumed in rows["assumed"]
+    stated = riverrun(
+        *asked,
+        *("--utilisation", "0.5", "--price", "2", "--storage-bandwidth", "1 GB/s", "--gpus-per-node", "4"),
+        *("--vocabulary", "32100"),
+    ).out
+    assert "assumed    a vocabulary of 32,100, as --vocabulary says\n" in stated
+    assert "at $2.00" in stated
+    assert "in 2 nodes" in stated
+
+
+def test_where_nothing_fits_it_says_what_to_change(riverrun):
+    wide = (
+        "model.width=8192",
+        "model.heads=64",
+        "model.layers=80",
+        "model.context=4096",
+        "batch.sequences=1024",
+    )
+    settings = [word for setting in wide for word in ("--set", setting)]
+    asked = ("plan", "tiny.toml", "--gpu", "h100", "--until", "1 step", *settings)
+    printed = riverrun(*asked, "--gpus", "1").out
+    assert "chosen     none: does not fit on 1 x h100\n" in printed
+    assert "change     engine.recompute=true and --gpus " in printed
+    found = json.loads(riverrun(*asked, "--gpus", "1", "--json").out)
+    assert found["chosen"] is None
+    assert found["advice"]
+    idle = json.loads(riverrun(*asked, "--gpus", "4096", "--json").out)
+    assert len(idle["remarks"]) == 1
+
+
+def test_as_json_a_plan_for_many_gpus_is_one_line(riverrun):
+    ended = riverrun("plan", "tiny.toml", *GPUS, "--json")
+    assert ended.out.count("\n") == 1
+    assert json.loads(ended.out)["chosen"] == "ddp"
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (("--gpu", "h100"), "--gpu: got 'h100' without --gpus"),
+        (("--vocabulary", "300"), "--vocabulary: got 300 without --gpus"),
+        (("--storage-bandwidth", "1 GB/s"), "--storage-bandwidth: got '1 GB/s' without --gpus"),
+        (("--gpus", "8"), "--gpu: missing; a plan for --gpus 8 needs the kind, one of b200, h200"),
+        (("--gpus", "8", "--gpu", "h1000"), "did you mean 'h100'?"),
+        (("--gpus", "0", "--gpu", "h100"), "--gpus: got 0; must be from 1 to"),
+        ((*GPUS, "--utilisation", "40"), "--utilisation: got 40; must be above 0 and at most 1"),
+        ((*GPUS, "--price", "-1"), "--price: got -1; must be dollars per GPU and hour"),
+        ((*GPUS, "--vocabulary", "0"), "--vocabulary: got 0; must be at least 1 token"),
+        ((*GPUS, "--storage-bandwidth", "2"), "--storage-bandwidth: got '2'; must be above 0 and written"),
+        ((*GPUS, "--set", "engine.precision=fp32"), 'engine.precision: got "fp32"; plan --gpus counts bf16'),
+        (
+            (*GPUS, "--set", "model.attention=plain"),
+            'model.attention: got "plain"; plan --gpus counts the fused',
+        ),
+    ],
+)
+def test_wrong_options_are_told_in_one_line(options, complaint, riverrun):
+    assert complaint in riverrun("plan", "tiny.toml", *options).complaint

@@ -18,16 +18,31 @@ def plan(
     *,
     until: str = "1x",
     set_: Annotated[UseAppendAction[tuple[str, ...]], tyro.conf.arg(name="set", metavar="PATH=VALUE")] = (),
+    gpus: int | None = None,
+    gpu: str | None = None,
+    gpus_per_node: int | None = None,
+    vocabulary: int | None = None,
+    utilisation: float | None = None,
+    price: float | None = None,
+    storage_bandwidth: str | None = None,
     json: bool = False,
 ) -> None:
-    """A dry run: parameters, tokens, FLOPs, memory, disk, and the time on this machine.
+    """A dry run: parameters, tokens, FLOPs, memory, disk, and the time on this machine; with --gpus, on many GPUs.
 
     Args:
         recipe: a TOML file, or the name of a shipped recipe.
         until: the position to plan for, as in train.
         set_: override a setting, as in --set model.layers=12; may be given several times.
+        gpus: plan for so many GPUs instead of this machine; no GPU and no corpus need be here.
+        gpu: their kind, such as h100, h200, a100-80gb, b200, l40s, rtx-4090.
+        gpus_per_node: GPUs in a machine; 8 unless given.
+        vocabulary: tokens, where the corpus is not here; unless given, model.embedding_rows.
+        utilisation: share of the peak that model FLOPs reach; 0.4 unless given, 0.3 with engine.recompute.
+        price: dollars per GPU and hour; unless given, a round figure.
+        storage_bandwidth: what a node writes, such as "2 GB/s", which it is unless given.
         json: print one JSON object.
     """
+    from riverrun.cli.plan_scale import Machines, plan_scale
     from riverrun.train import build_plan, load_recipe
     from riverrun.train.engine import settle
     from riverrun.train.estimate import estimate
@@ -36,6 +51,19 @@ def plan(
     from riverrun.train.trunk import stopping_position
     from riverrun.units import short_bytes, short_count, short_time
 
+    machines = Machines(
+        gpus=gpus,
+        gpu=gpu,
+        gpus_per_node=gpus_per_node,
+        vocabulary=vocabulary,
+        utilisation=utilisation,
+        price=price,
+        storage_bandwidth=storage_bandwidth,
+    )
+    if gpus is not None:
+        plan_scale(load_recipe(find_recipe(recipe), set_), until, machines, json)
+        return
+    machines.check_unused()
     loaded, engine = settle(load_recipe(find_recipe(recipe), set_))
     sources = open_sources(loaded.data)
     built = build_plan(loaded, sources[0][0].vocabulary)
