@@ -144,7 +144,32 @@ def test_activations_are_what_autograd_holds(shape):
     assert second - first == third - second == planned
 
 
-def bytes_saved_by_blocks(config, sequences):
+@pytest.mark.slow
+@pytest.mark.parametrize(("family", "share"), [("llama", 0.79), ("olmo", 0.96)])
+def test_compiled_it_is_less(family, share, monkeypatch):
+    """As torch's compiler splits forward and backward passes; code for them is not generated."""
+    monkeypatch.setattr("riverrun.models.decoder.rms_norm", lambda x, w, eps: F.rms_norm(x, w.shape, w, eps))
+    context = 64
+
+    def held(layers, sequences):
+        torch._dynamo.reset()
+        config = DecoderConfig(family=family, layers=layers, context=context, attention="fused", **sizes)
+        compiled = torch.compile(run_blocks, backend="aot_eager_decomp_partition", dynamic=False)
+        return bytes_saved_by_blocks(config, sequences, compiled)
+
+    sizes = {"width": 256, "heads": 4, "vocabulary": 50}
+    of_a_block = (held(3, 8) - held(3, 4)) - (held(2, 8) - held(2, 4))
+    config = DecoderConfig(family=family, layers=1, context=context, **sizes)
+    assert of_a_block == pytest.approx(share * 4 * context * block_activation_bytes(config), rel=0.01)
+
+
+def run_blocks(model, stream):
+    for block in model.blocks:
+        stream = block(stream, model.cosine, model.sine)
+    return stream.sum()
+
+
+def bytes_saved_by_blocks(config, sequences, run=run_blocks):
     model = Decoder(config)
     weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     storages = {}
@@ -161,8 +186,8 @@ def bytes_saved_by_blocks(config, sequences):
         torch.autocast("cpu", torch.bfloat16),
     ):
         stream = F.embedding(tokens, model.embedding.weight)
-        for block in model.blocks:
-            stream = block(stream, model.cosine, model.sine)
+        held = run(model, stream)
+        assert held.requires_grad
         return sum(storage.nbytes() for storage in storages.values())
 
 
@@ -231,9 +256,10 @@ def test_the_largest_microbatch_fits_and_one_more_does_not(gpus, recompute):
     assert at(largest).memory.total <= found.usable
     if largest < -(-1024 // gpus):
         assert not at(largest + 1).fits
-    # All of the batch is done, in as few passes as with the largest.
+    # All of the batch is done, in passes that are alike where GPUs have equally many sequences.
+    assert found.ddp.microbatch <= largest <= 2 * found.ddp.microbatch
     assert found.ddp.microbatch * found.ddp.passes * gpus >= 1024
-    assert found.ddp.passes == at(largest).passes
+    assert 1024 % gpus or found.ddp.microbatch * found.ddp.passes * gpus == 1024
 
 
 def test_recomputing_takes_less_memory_for_the_same_batch():

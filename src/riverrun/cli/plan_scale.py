@@ -118,7 +118,7 @@ def _cluster(machines: Machines, recompute: bool) -> tuple[Cluster, list[str]]:
         assumptions.append(f"{utilisation:.0%} model FLOPs utilisation{less}")
     if price is None:
         price = gpu.price
-        assumptions.append(f"${price:.2f} a GPU-hour, a round figure of 2025")
+        assumptions.append(f"${price:.2f} a GPU-hour, a round figure and no quote")
     if storage is None:
         storage = _STORAGE
         assumptions.append(f"storage at {storage} a node")

@@ -19,8 +19,8 @@ class GPU:
         name: as `riverrun plan --gpu` takes it.
         memory: bytes that torch reports, a little below what is printed on the box.
         peak_flops: dense bf16 FLOP/s with fp32 accumulation, from the maker's data sheet, without sparsity.
-        memory_bandwidth: bytes a second, from the data sheet.
-        price: dollars an hour. An assumption: a round figure of on-demand offers in 2025, no one's quote.
+        memory_bandwidth: bytes a second, from the data sheet; of the slowest variant.
+        price: dollars an hour. An assumption, a round figure, and no one's quote.
         reported: a pattern of the names by which torch reports it.
     """
 
@@ -45,7 +45,7 @@ def _gpu(name: str, gibibytes: float, teraflops: float, terabytes: float, price:
 
 # GiB, TFLOP/s, TB/s, dollars an hour. A pattern higher up is tried first.
 GPUS: tuple[GPU, ...] = (
-    _gpu("b200", 178.3, 2250, 8.0, 5.50, r"\bB200\b"),
+    _gpu("b200", 178.3, 2250, 7.7, 5.50, r"\bB200\b"),
     _gpu("h200", 139.8, 989, 4.8, 3.80, r"\bH200\b(?! NVL)"),
     _gpu("h100-pcie", 79.1, 756, 2.0, 2.50, r"\bH100 PCIe\b"),
     _gpu("h100-nvl", 93.1, 835, 3.9, 2.80, r"\bH100 NVL\b"),

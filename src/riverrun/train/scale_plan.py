@@ -68,8 +68,7 @@ class Placement:
     Attributes:
         spreading: "ddp" or "fsdp".
         fits: whether the fullest GPU has room at `microbatch`.
-        microbatch: sequences of a backward pass on one GPU: the recipe's; where it has none, the even parts of the
-            fewest passes that fit; 1 where nothing fits.
+        microbatch: sequences of a backward pass on one GPU: the recipe's; where it has none, the one that is advised.
         largest_microbatch: that fits, at most what a GPU has of a batch; 0 for none.
         passes: backward passes of an update.
         memory: of the fullest GPU at `microbatch`.
@@ -210,10 +209,8 @@ def _place(plan: Plan, cluster: Cluster, spreading: Spreading, step: int, recomp
     asked = plan.recipe.batch.microbatch
     if asked is not None:
         microbatch = min(asked, share)
-    elif largest:
-        microbatch = -(-share // -(-share // largest))
     else:
-        microbatch = 1
+        microbatch = _even_microbatch(share, largest)
     needed = memory_of(plan)
     history = plan.recipe.averaging.history
 
@@ -255,6 +252,14 @@ def _remarks(sequences: int, gpus: int, averaging: float, every: int) -> Iterato
             f"averages take {averaging:.0%} of an update, so the utilisation will not be reached: "
             f"averaging.every={math.ceil(every * averaging / _MUCH)} makes it {_MUCH:.0%}"
         )
+
+
+def _even_microbatch(share: int, largest: int) -> int:
+    """Sequences of a pass, at most `largest`: passes all alike if possible, for each size is compiled anew."""
+    if not largest:
+        return 1
+    even = _divisor(share, largest)
+    return even if 2 * even >= largest else -(-share // -(-share // largest))
 
 
 def _advice(plan: Plan, cluster: Cluster, step: int, recompute: bool) -> Iterator[str]:
@@ -301,7 +306,7 @@ def _ways_out(plan: Plan, cluster: Cluster, step: int, recompute: bool) -> Itera
         if _fits(fewer, cluster, step, recompute):
             yield f"{kept} in place of {len(tracks)} averaging.tracks"
             break
-    for gpu in sorted(GPUS, key=lambda gpu: gpu.memory):
+    for gpu in sorted(GPUS, key=lambda gpu: (gpu.memory, gpu.price)):
         if gpu.memory > cluster.gpu.memory and _fits(plan, replace(cluster, gpu=gpu), step, recompute):
             yield f"--gpu {gpu.name}"
             break
