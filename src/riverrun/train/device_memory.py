@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 
 from riverrun.models import Decoder, DecoderConfig, count_parameters
-from riverrun.models.cross_entropy import CHUNK
+from riverrun.models.cross_entropy import CHUNK, chunk_positions
 from riverrun.models.decoder import WHOLE_LOGITS
 from riverrun.train.hardware import GPU
 from riverrun.train.memory import memory_of
@@ -73,7 +73,8 @@ def device_memory(
     counts = count_parameters(decoder)
     block = counts.matrices // decoder.layers
     ends = counts.embedding
-    activations, working = activation_bytes(decoder, microbatch, recompute)
+    compiled = plan.recipe.engine.compile != "off"
+    activations, working = activation_bytes(decoder, microbatch, recompute, compiled)
     if spreading == "ddp":
         unembedding = decoder.rows * decoder.width
         copies, in_flight = 2 * (counts.matrices + unembedding), 0
@@ -99,11 +100,14 @@ def device_memory(
     )
 
 
-def activation_bytes(decoder: DecoderConfig, sequences: int, recompute: bool = False) -> tuple[int, int]:
+def activation_bytes(
+    decoder: DecoderConfig, sequences: int, recompute: bool = False, compiled: bool = True
+) -> tuple[int, int]:
     """(what is kept from the forward pass for the backward pass, what is needed besides) of one microbatch.
 
-    In bf16 autocast with fused attention, uncompiled; compiled it is less. With `recompute`, only the residual stream
-    before each block is kept, and one block at a time is computed again.
+    In bf16 autocast with fused attention. With `recompute`, only the residual stream before each block is kept, and one
+    block at a time is computed again. Blocks that are `compiled` keep less, which is not counted; a loss that is takes
+    more, which is.
     """
     tokens = sequences * decoder.context
     width, rows = decoder.width, decoder.rows
@@ -119,6 +123,9 @@ def activation_bytes(decoder: DecoderConfig, sequences: int, recompute: bool = F
         + 8 * rows * width  # the unembedding's gradient: its sum, and what is added
         + 2 * stream  # the hidden states and the gradient by them
     )
+    if compiled and logits > WHOLE_LOGITS:
+        # Gradients of the unembedding by each chunk, in bf16, are added up at the end.
+        loss += 2 * rows * width * -(-tokens // chunk_positions(rows))
     inner = 2 * decoder.mlp_width if decoder.family == "llama" else decoder.mlp_width
     # Gradients by the stream before and after the block, and of the MLP's inside; the largest matrix's, bf16 and fp32.
     backward = 2 * stream + 4 * tokens * inner + 6 * width * inner

@@ -306,6 +306,10 @@ def _ways_out(plan: Plan, cluster: Cluster, step: int, recompute: bool) -> Itera
         if _fits(fewer, cluster, step, recompute):
             yield f"{kept} in place of {len(tracks)} averaging.tracks"
             break
+    if plan.recipe.engine.compile != "off":
+        engine = replace(plan.recipe.engine, compile="off")
+        if _fits(replace(plan, recipe=replace(plan.recipe, engine=engine)), cluster, step, recompute):
+            yield "engine.compile=off (slower)"
     for gpu in sorted(GPUS, key=lambda gpu: (gpu.memory, gpu.price)):
         if gpu.memory > cluster.gpu.memory and _fits(plan, replace(cluster, gpu=gpu), step, recompute):
             yield f"--gpu {gpu.name}"
