@@ -271,7 +271,7 @@ def _verdict(plan: Plan, found: ScalePlan) -> dict[str, str]:
         f"{short_time(storage.between_seconds)}{late}"
     )
     rows["disk"] = (
-        f"{short_bytes(storage.disk)}: {storage.kept} checkpoints"
+        f"{short_bytes(storage.disk)}: {_of(storage.kept, 'checkpoint')}"
         + (f", {short_bytes(storage.blocks)} of blocks that they share" if storage.blocks else "")
         + (f", {short_bytes(storage.spilled)} of spilled blocks" if storage.spilled else "")
     )
