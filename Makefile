@@ -29,12 +29,15 @@ setup: $(VENV)/.dev
 quickstart: $(VENV)/.base
 	@$(BIN)/riverrun train recipes/quickstart.toml --run runs/quickstart --until "next 1x"
 
+# A worker a core, each of one thread. Tests go one by one to whichever is free; those of one xdist_group stay together.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadgroup
+
 test: $(VENV)/.dev
-	$(BIN)/pytest
+	$(PYTEST)
 
 # What takes minutes: every claim of the labs at its full size.
 test-slow: $(VENV)/.dev
-	$(BIN)/pytest -m slow
+	$(PYTEST) -m slow
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+import torch
 
 from riverrun.runs import Tree
 
@@ -219,7 +220,7 @@ def test_a_signal_leaves_the_command_that_goes_on_with_this_very_branch(riverrun
     seldom = ("--set", "checkpoints.every=1000 steps")
     riverrun("train", "tiny.toml", "--run", "run", "--until", "40 steps", *seldom)
     shutil.copytree("run", "uninterrupted")
-    long = ("--decay", "cosine", "--length", "800 steps", "--peak-lr", "0.02")
+    long = ("--decay", "cosine", "--length", "500 steps", "--peak-lr", "0.02")
     command = [sys.executable, "-m", "riverrun", "branch", "run", *long]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     metrics = here / "run/branches/decay-40-cosine/metrics.jsonl"
@@ -231,12 +232,12 @@ def test_a_signal_leaves_the_command_that_goes_on_with_this_very_branch(riverrun
     assert (process.returncode, err) == (128 + signal.SIGTERM, "")
     (again,) = [shlex.split(line) for line in out.splitlines() if " branch run " in line]
     riverrun("train", "tiny.toml", "--run", "run", "--until", "50 steps", *seldom)
-    assert "to step 840" in riverrun(*again[again.index("branch") :]).out
+    assert "to step 540" in riverrun(*again[again.index("branch") :]).out
     (node,) = Tree.open(here / "run").nodes()[1:]
     riverrun("branch", "uninterrupted", *long)
     (straight,) = Tree.open(here / "uninterrupted").nodes()[1:]
     assert straight.metrics_path.read_bytes() == node.metrics_path.read_bytes()
-    assert node.readouts()[-1]["step"] == 840
+    assert node.readouts()[-1]["step"] == 540
 
 
 def stripped(run, without_optimizer):
@@ -371,11 +372,27 @@ values = [1, 0.5, 0.02]
 """
 
 
+@pytest.fixture(scope="session")
+def flat_once(tmp_path_factory):
+    """The tiny recipe at step 40 of a constant learning rate; not to be changed."""
+    from riverrun.cli import main
+
+    from .conftest import TINY
+
+    folder = tmp_path_factory.mktemp("flat")
+    (folder / "tiny.toml").write_text(TINY)
+    before = torch.get_num_threads()
+    arguments = ["train", str(folder / "tiny.toml"), "--run", str(folder / "run"), "--until", "40 steps"]
+    constant = ["--set", 'schedule={kind = "constant", warmup = "5 steps"}']
+    assert main([*arguments, *constant, "--quiet"]) == 0
+    torch.set_num_threads(before)
+    return folder / "run"
+
+
 @pytest.fixture
-def flat(riverrun, here):
-    """A run at step 40 of a constant learning rate, and pieces.toml that has its past."""
-    constant = ("--set", 'schedule={kind = "constant", warmup = "5 steps"}')
-    assert riverrun("train", "tiny.toml", "--run", "run", "--until", "40 steps", *constant).code == 0
+def flat(flat_once, here):
+    """A copy of that run as the folder `run` of the working directory, and pieces.toml that has its past."""
+    shutil.copytree(flat_once, here / "run")
     (here / "pieces.toml").write_text(PIECES)
     return here / "run"
 

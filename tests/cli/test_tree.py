@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from riverrun.runs import Tree
 from riverrun.runs.metrics import append_record, read_records
@@ -44,15 +45,29 @@ def test_as_json_it_agrees_with_the_record(riverrun, run):
     }
 
 
-@pytest.fixture
-def grown(riverrun, run):
-    """Two branches from one fork, and one of a branch."""
-    riverrun("branch", "run", "--at", 34, "--length", "8 steps", "--name", "short", "--quiet")
-    riverrun(
-        "branch", "run", "--at", 34, "--length", "9 steps", "--peak-lr", 0.02, "--name", "fast", "--quiet"
-    )
-    riverrun("branch", "run", "--from", "short", "--decay", "none", "--until", "200 steps", "--name", "on")
+@pytest.fixture(scope="session")
+def grown_once(trained, tmp_path_factory):
+    """Two branches from one fork, and one of a branch; not to be changed."""
+    from riverrun.cli import main
+
+    run = tmp_path_factory.mktemp("grown") / "run"
+    shutil.copytree(trained, run)
+    before = torch.get_num_threads()
+    for options in (
+        "--at 34 --length 8steps --name short",
+        "--at 34 --length 9steps --peak-lr 0.02 --name fast",
+        "--from short --decay none --until 200steps --name on",
+    ):
+        assert main(["branch", str(run), *options.split(), "--quiet"]) == 0
+    torch.set_num_threads(before)
     return run
+
+
+@pytest.fixture
+def grown(grown_once, here):
+    """A copy of that run to do anything with, as the folder `run` of the working directory."""
+    shutil.copytree(grown_once, here / "run")
+    return here / "run"
 
 
 def test_branches_are_drawn_under_the_node_and_step_that_they_came_from(riverrun, grown):

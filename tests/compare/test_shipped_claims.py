@@ -1,6 +1,7 @@
 """Every shipped plan says all that its arms can say: no claim goes missing for want of a readout or a matching arm."""
 
 import math
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,9 @@ def results(design, method):
     """Two seeds at every point of a method's sweep: real positions and costs, losses of no meaning."""
     points = design.plan.points(method.arm)
     models = design.models(method.arm, points[0], 0)
+    costs = [union_tokens(models[: number + 1], design.vocabulary) for number in range(len(models))]
     found = []
-    for number, (point, model) in enumerate((point, model) for point in points for model in models):
-        so_far = models[: models.index(model) + 1]
+    for number, (point, (model, cost)) in enumerate(product(points, zip(models, costs, strict=True))):
         marks = {64, model.end, *([model.decay_start] if model.decay_start else [])}
         curve = tuple(
             Reading(step, design.base.tokens(step), 9 - math.log(step) / 2 - 0.001 * number)
@@ -49,7 +50,7 @@ def results(design, method):
                     point=point,
                     step=model.end,
                     tokens=curve[-1].tokens,
-                    total_tokens=union_tokens(so_far, design.vocabulary),
+                    total_tokens=cost,
                     loss=curve[-1].loss,
                     select=curve[-1].loss,
                     mean_lr=0.001,
