@@ -9,7 +9,13 @@ from collections.abc import Iterable
 
 
 class RiverrunError(Exception):
-    """Something the user can mend; the message is one line."""
+    """Something the user can mend; the message is one line.
+
+    Attributes:
+        everywhere: whether all ranks that train together raise it alike, so that the first one tells it for all.
+    """
+
+    everywhere = False
 
 
 class SettingError(RiverrunError, ValueError):
@@ -22,6 +28,10 @@ class CorpusError(RiverrunError):
 
 class CheckpointError(RiverrunError):
     """A checkpoint is missing, damaged, or belongs to another run."""
+
+
+class ElsewhereError(RiverrunError):
+    """Something went wrong on another rank, which tells the user what."""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ from riverrun.cli.average import average
 from riverrun.cli.best import best
 from riverrun.cli.branch import branch
 from riverrun.cli.compare import compare
+from riverrun.cli.console import ranks_of_launcher, speaks
 from riverrun.cli.data import ingest, inspect
 from riverrun.cli.doctor import doctor
 from riverrun.cli.export import export
@@ -28,7 +29,7 @@ from riverrun.cli.probe import probe
 from riverrun.cli.theory_fit import fit
 from riverrun.cli.train import train
 from riverrun.cli.tree import tree
-from riverrun.errors import RiverrunError
+from riverrun.errors import ElsewhereError, RiverrunError
 
 # Flags without their opposites, and no "{None}|" before every optional value.
 _STYLE = (tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone)
@@ -45,12 +46,16 @@ _GROUPS = (
         (landscape_lab.river, landscape_lab.bigram, probe, landscape_lab.verify),
     ),
 )
+# The verbs that train, which a launcher may start once for each device.
+_ON_RANKS = ("train", "branch")
 _ABOUT = "Pretrain language models without fixing the end in advance."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when all went well, 2 for what the user can mend, else the verb's own code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if ranks_of_launcher() > 1 and arguments and arguments[0] not in _ON_RANKS:
+        return _complain(f"{arguments[0]}: works in one process; call it without the launcher of several")
     if list(arguments) == ["--version"]:
         print(f"riverrun {__version__}")
         return 0
@@ -81,8 +86,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = app.cli(prog="riverrun", description=_ABOUT, args=arguments, config=_STYLE) or 0
         sys.stdout.flush()
         return code
+    except ElsewhereError:
+        return 2
     except RiverrunError as error:
-        return _complain(str(error))
+        return 2 if error.everywhere and not speaks() else _complain(str(error))
     except BrokenPipeError:
         # Whoever read the output went away, as in `riverrun tree RUN | head`; there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -95,5 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str) -> int:
+    if ranks_of_launcher() > 1 and not message.startswith("rank "):
+        message = f"rank {os.environ['RANK']}: {message}"
     print(f"riverrun: {message}", file=sys.stderr)
+    if "TORCHELASTIC_ERROR_FILE" in os.environ:
+        from torch.distributed.elastic.multiprocessing.errors import get_error_handler
+
+        get_error_handler().record_exception(RiverrunError(message))  # into torchrun's own account
     return 2

@@ -59,7 +59,7 @@ def branch(
         json: print the readouts as one JSON object on standard output, all else on standard error.
     """
     from riverrun.cli.branch_summary import Announced, print_summary, summary
-    from riverrun.cli.console import PatientConsole
+    from riverrun.cli.console import PatientConsole, speaks
     from riverrun.runs import Tree
     from riverrun.train import Quiet, Shown
     from riverrun.train.branch import plan_branch, train_branch
@@ -69,6 +69,7 @@ def branch(
         decayed, table = _decay(decay, length, of, floor), None
     else:
         decayed, table = None, _table(schedule, decay=decay, length=length, of=of, floor=floor, budget=budget)
+    quiet, json = quiet or not speaks(), json and speaks()
     console = PatientConsole(stderr=json, quiet=quiet, highlight=False)
     start, end = _where(at, budget)
     planned = plan_branch(

@@ -29,7 +29,7 @@ def train(
         quiet: say nothing.
         json: print the readouts as one JSON object on standard output, all else on standard error.
     """
-    from riverrun.cli.console import PatientConsole
+    from riverrun.cli.console import PatientConsole, speaks
     from riverrun.cli.summary import print_summary, summary
     from riverrun.train import Quiet, Shown, load_recipe
     from riverrun.train import train as train_trunk
@@ -37,6 +37,7 @@ def train(
 
     path = find_recipe(recipe)
     run = run or Path("runs") / path.stem
+    quiet, json = quiet or not speaks(), json and speaks()
     console = PatientConsole(stderr=json, quiet=quiet, highlight=False)
     outcome = train_trunk(load_recipe(path, set_), run, until, progress=Quiet() if quiet else Shown(console))
     if json:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from riverrun.compare.runs import Run
+from riverrun.ranks import Ranks
 from riverrun.runs import BusyError, Node, RunError, Tree, find_checkpoint
 from riverrun.train.progress import Quiet
 from riverrun.train.session import Origin, Session, open_session, recorded_recipe
@@ -56,17 +57,19 @@ def train_run(folder: Path, run: Run) -> int:
         if not node.exists:
             origin = Origin(parent, find_checkpoint(parent, run.fork))
 
-    def opened() -> Session:
-        return open_session(recipe, node, lambda text: None, None if node.exists else origin)
+    def opened(ranks: Ranks) -> Session:
+        return open_session(recipe, node, lambda text: None, None if node.exists else origin, ranks)
 
     evaluated = _evaluated(node) if node.exists else set()
     with StopSignals() as signals:  # also between two stretches
         for stop in run.stops:
-            if signals.received is not None:
+            signals.agree(signals.wishes)
+            if signals.agreed is not None:
                 return signals.exit_code
             if stop in evaluated:
                 continue
-            outcome = _once_free(partial(train_stretch, node, opened, partial(_position, stop), Quiet()))
+            stretch = partial(train_stretch, node, opened, partial(_position, stop), Quiet())
+            outcome = _once_free(partial(stretch, recipe.engine.patience))
             if outcome.exit_code:
                 return outcome.exit_code
     if not is_done(folder, run):

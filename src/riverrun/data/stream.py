@@ -69,19 +69,19 @@ class Stream:
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
         """The batch of the step-th update, step = 1, 2, ...; each rank gets a contiguous part of it.
 
-        `SettingError` when the batch cannot be divided among them.
+        Where the batch cannot be divided evenly, some ranks get one sequence more than others. `SettingError` when
+        there are more ranks than sequences.
         """
         sequences = self.sizes.sequences(step)
-        if sequences % world:
+        if sequences < world:
             raise SettingError(
-                f"batch.sequences: got {sequences} at step {step} for {world} ranks; give a multiple of "
-                f"{world}, or start another number of ranks"
+                f"batch.sequences: got {sequences} at step {step} for {world} ranks; give at least {world}, or start "
+                f"at most {sequences} ranks"
             )
         if not 0 <= rank < world:
             raise ValueError(f"rank: got {rank}; must be from 0 to {world - 1}")
-        each = sequences // world
-        first = self.sizes.samples(step - 1) + rank * each
-        indices = np.arange(first, first + each)
+        before = self.sizes.samples(step - 1)
+        indices = np.arange(before + sequences * rank // world, before + sequences * (rank + 1) // world)
         return Batch(indices, self.tokens(indices))
 
     def tokens(self, sample_numbers: npt.NDArray[np.int64] | Sequence[int]) -> npt.NDArray[np.int64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -99,12 +100,13 @@ class Decoder(nn.Module):
         return self.embedding if self.unembedding is None else self.unembedding
 
     @torch.no_grad()
-    def init_weights(self, seed: int) -> None:
+    def init_weights(self, seed: int, fill: Callable[[Tensor, Tensor], object] = Tensor.copy_) -> None:
         """Draw every matrix from a normal truncated at three standard deviations; set norm weights to one.
 
         Standard deviations, d the width and l the layer index from 0: 1 / sqrt(d) for embeddings, query, key,
         value and MLP-in; 1 / sqrt(2 d (l + 1)) for attention-out; 1 / sqrt(2 fan_in (l + 1)) for MLP-out. The
-        numbers come from a CPU generator of their own, so a seed means the same weights on every device.
+        numbers come from a CPU generator of their own, so a seed means the same weights on every device; `fill` puts
+        them into a parameter, of which only a shard may be here.
         """
         generator = torch.Generator().manual_seed(seed)
         for name, parameter in self.named_parameters():
@@ -114,7 +116,7 @@ class Decoder(nn.Module):
             std = initial_std(name, fan_in=parameter.shape[1], width=self.config.width)
             drawn = torch.empty(parameter.shape)
             nn.init.trunc_normal_(drawn, std=std, a=-3 * std, b=3 * std, generator=generator)
-            parameter.copy_(drawn)
+            fill(parameter, drawn)
 
 
 def initial_std(name: str, fan_in: int, width: int) -> float:

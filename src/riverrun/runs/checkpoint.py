@@ -17,9 +17,9 @@ import re
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,11 @@ from torch import Tensor
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+from torch.distributed.tensor import DTensor
 
 from riverrun.errors import CheckpointError
-from riverrun.publish import published_directory
+from riverrun.publish import flush, published_directory
+from riverrun.ranks import ALONE, Ranks
 
 FORMAT = 2
 _NAME = re.compile(r"\d{8,}")
@@ -151,6 +153,11 @@ class Part:
     tensors: Mapping[str, Tensor]
     saved: Checkpoint | None = None
 
+    @property
+    def is_saved(self) -> bool:
+        """Whether that checkpoint is known to hold it."""
+        return self.saved is not None and bool(_records(self.saved, self.name))
+
 
 def save(
     folder: Path,
@@ -158,44 +165,100 @@ def save(
     tensors: Mapping[str, Tensor],
     counters: Mapping[str, Any],
     parts: Iterable[Part] = (),
+    ranks: Ranks = ALONE,
 ) -> Checkpoint:
-    """Write a checkpoint of position `step` under `folder`; one that is there already and whole is kept."""
+    """Write a checkpoint of position `step` under `folder`; one that is there already and whole is kept.
+
+    Several ranks call this together, on one file system: each writes, flushes and hashes a file of its own shards, and
+    the first one puts the folder in place when all are done. What goes wrong on one of them goes wrong on all.
+    """
     checkpoint = Checkpoint(folder / f"{step:08d}", step)
-    if checkpoint.path.exists():
-        try:
-            checkpoint.verify()
-        except CheckpointError:
-            shutil.rmtree(checkpoint.path)
-            checkpoint = Checkpoint(checkpoint.path, step)
-        else:
-            return checkpoint
-    with published_directory(checkpoint.path) as aside:
-        writer = HuggingFaceStorageWriter(str(aside), save_distributed=True)
-        with _without_remarks(), _own_errors():
-            dcp.save(dict(tensors), storage_writer=writer, no_dist=True)
+    if ranks.once(lambda: _is_there(checkpoint)):
+        return checkpoint
+    checkpoint = Checkpoint(checkpoint.path, step)
+    with _published(checkpoint.path, ranks) as aside:
+        ranks.each(lambda: _write_shards(aside, tensors, ranks))
         linked: dict[str, dict[str, Any]] = {}
         for part in parts:
-            try:
-                linked |= _link(part, aside)
-            except (OSError, CheckpointError):  # the other is gone, or the file system links nothing
-                shutil.rmtree(aside / part.name, ignore_errors=True)
-                (aside / part.name).mkdir(parents=True)
-                _write_file(aside / part.name / "model.safetensors", part.tensors)
-        files = {
-            name: linked.get(name) or {"bytes": file.stat().st_size, "sha256": _hash_of_file(file)}
-            for file in sorted(aside.rglob("*"))
-            if file.is_file() and (name := str(file.relative_to(aside)))
-        }
-        manifest = {"format": FORMAT, "step": step, **counters, "files": files}
+            found = ranks.once(partial(_link, part, aside))
+            if found is None:
+                ranks.each(partial(_write_part, aside / part.name, part.tensors, ranks))
+            else:
+                linked |= found
+        written = ranks.each(lambda: _hashes(aside, linked, ranks))
+        files = {name: record for records in (linked, *written) for name, record in records.items()}
+        manifest = {"format": FORMAT, "step": step, **counters, "files": dict(sorted(files.items()))}
         manifest["sha256"] = _hash_of_json(manifest)
-        (aside / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        content = json.dumps(manifest, indent=1)
+        ranks.once(lambda: (aside / "manifest.json").write_text(content, encoding="utf-8"))
     return checkpoint
 
 
-def _write_file(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors as `torch.distributed.checkpoint` would; what that does for each takes ten times the writing."""
+def _is_there(checkpoint: Checkpoint) -> bool:
+    """Whether it is, and whole; a damaged one is removed."""
+    if not checkpoint.path.exists():
+        return False
     try:
-        save_file(dict(tensors), path)
+        checkpoint.verify()
+    except CheckpointError:
+        shutil.rmtree(checkpoint.path)
+        return False
+    return True
+
+
+@contextmanager
+def _published(target: Path, ranks: Ranks) -> Iterator[Path]:
+    """`published_directory`, made and put in place by the first rank, filled by all."""
+    with ExitStack() as stack:
+        yield ranks.once(lambda: stack.enter_context(published_directory(target)))
+        ranks.once(stack.close)
+
+
+def _write_shards(aside: Path, tensors: Mapping[str, Tensor], ranks: Ranks) -> None:
+    writer = HuggingFaceStorageWriter(str(aside), save_distributed=True)
+    with _without_remarks(), _own_errors():
+        dcp.save(dict(tensors), storage_writer=writer, process_group=ranks.group, no_dist=ranks.size == 1)
+
+
+def _write_part(folder: Path, tensors: Mapping[str, Tensor], ranks: Ranks) -> None:
+    """Write this rank's shards as `torch.distributed.checkpoint` would; that takes ten times the writing for each.
+
+    Of what every rank holds whole, the first one writes all.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    own: dict[str, Tensor] = {}
+    offsets: dict[str, dict[str, list[int]]] = {}
+    for name, tensor in tensors.items():
+        if isinstance(tensor, DTensor):
+            for chunk in tensor.__create_chunk_list__():  # none where the shard is empty
+                if 0 not in chunk.sizes:
+                    own[name], offsets[name] = tensor.to_local(), {"saved_offsets": list(chunk.offsets)}
+        elif ranks.first:
+            own[name], offsets[name] = tensor, {"saved_offsets": [0] * tensor.ndim}
+    if own:
+        name = "model" if ranks.size == 1 else _shard_name(ranks)
+        _write_file(folder / f"{name}.safetensors", own, {"DCP_SHARDING_INFO": json.dumps(offsets)})
+
+
+def _shard_name(ranks: Ranks) -> str:
+    """How the names of the files begin that a rank writes, as torch has them."""
+    return f"shard-{ranks.rank + 1:05d}"
+
+
+def _hashes(aside: Path, linked: Mapping[str, Any], ranks: Ranks) -> dict[str, dict[str, Any]]:
+    """Flush and hash the files that this rank wrote."""
+    records = {}
+    for file in sorted(aside.rglob("*.safetensors")):
+        name = str(file.relative_to(aside))
+        if name not in linked and (ranks.size == 1 or file.name.startswith(_shard_name(ranks))):
+            flush(file)
+            records[name] = {"bytes": file.stat().st_size, "sha256": _hash_of_file(file)}
+    return records
+
+
+def _write_file(path: Path, tensors: Mapping[str, Tensor], remarks: dict[str, str]) -> None:
+    try:
+        save_file(dict(tensors), path, remarks)
     except SafetensorError as error:  # a full disk, say, as text
         code = re.search(r"\(os error (\d+)\)", str(error))
         if code is None:
@@ -203,18 +266,30 @@ def _write_file(path: Path, tensors: Mapping[str, Tensor]) -> None:
         raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
 
 
-def _link(part: Part, aside: Path) -> dict[str, dict[str, Any]]:
-    """Link the files of a part that another checkpoint holds; their records in its manifest."""
+def _link(part: Part, aside: Path) -> dict[str, dict[str, Any]] | None:
+    """Link the files of a part that another checkpoint holds; their records in its manifest.
+
+    None where they are not there any more, or the file system links nothing: then the part is written again.
+    """
     if part.saved is None:
-        raise FileNotFoundError(part.name)
-    records: dict[str, dict[str, Any]] = part.saved.manifest["files"]
-    within = {name: record for name, record in records.items() if name.startswith(f"{part.name}/")}
-    if not within:
-        raise FileNotFoundError(part.name)
-    (aside / part.name).mkdir(parents=True)
-    for name in within:
-        os.link(part.saved.path / name, aside / name)
-    return within
+        return None
+    try:
+        within = _records(part.saved, part.name)
+        for name in within:
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
+            os.link(part.saved.path / name, aside / name)
+    except (OSError, CheckpointError):
+        shutil.rmtree(aside / part.name, ignore_errors=True)
+        if not part.tensors:
+            raise
+        return None
+    return within or None
+
+
+def _records(saved: Checkpoint, part: str) -> dict[str, dict[str, Any]]:
+    """What a checkpoint's manifest says of the files of a part."""
+    records: dict[str, dict[str, Any]] = saved.manifest["files"]
+    return {name: record for name, record in records.items() if name.startswith(f"{part}/")}
 
 
 def list_checkpoints(folder: Path) -> list[Checkpoint]:

@@ -9,6 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from riverrun.errors import SettingError
+from riverrun.ranks import Ranks
 from riverrun.runs import Checkpoint, Node, Tree, find_checkpoint
 from riverrun.train.branch_course import decay_course, given_course
 from riverrun.train.branch_names import free_name, known_branch, named_branch
@@ -122,13 +123,13 @@ def train_branch(
             f'--until: got "{until}"; the branch begins at step {fork:,}, so name a later position'
         )
 
-    def opened() -> Session:
-        return open_session(branch.recipe, branch.node, told.note, branch.origin)
+    def opened(ranks: Ranks) -> Session:
+        return open_session(branch.recipe, branch.node, told.note, branch.origin, ranks)
 
     def stop(session: Session) -> float:
         return min(branch.end or math.inf, stopping_position(until, session.plan, session.state.step))
 
-    return train_stretch(branch.node, opened, stop, told)
+    return train_stretch(branch.node, opened, stop, told, branch.recipe.engine.patience)
 
 
 def _feeds(plan: Plan, parent: Node, start: int, data: Feed | None) -> tuple[Feed, ...]:

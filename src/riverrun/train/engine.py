@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
@@ -10,10 +11,12 @@ import torch
 from riverrun.errors import SettingError
 from riverrun.models import count_parameters, keep_freed_memory
 from riverrun.models.precision import ResolvedPrecision, arithmetic, resolve_precision
+from riverrun.ranks import ALONE, Ranks
 from riverrun.train.recipe import DeviceName, Recipe
 
 # Read before any run lowers it: a small run must not decide for a large one after it in the same process.
 _MACHINE_THREADS = torch.get_num_threads()
+_CORES = os.cpu_count() or 1
 
 # Non-embedding parameters from which several CPU threads pay.
 _WORTH_SEVERAL_THREADS = 1_000_000
@@ -32,8 +35,10 @@ class Engine:
         return arithmetic(self.precision, self.device)
 
 
-def settle(recipe: Recipe) -> tuple[Recipe, Engine]:
+def settle(recipe: Recipe, ranks: Ranks = ALONE) -> tuple[Recipe, Engine]:
     """Replace every "auto" of `[engine]` by what this machine does best, and make ready for it.
+
+    But for `parallel`, which is settled anew by how many ranks there are.
 
     Compilation is on for GPUs only: on a CPU it costs a minute at the start and gains a few percent. A small
     model on a CPU takes one thread: its parallel regions are so short that two threads gain little on an idle
@@ -44,11 +49,17 @@ def settle(recipe: Recipe) -> tuple[Recipe, Engine]:
     """
     wanted = recipe.engine
     name = _device(wanted.device)
-    device = torch.device(name)
+    device = torch.device(name, ranks.local_rank) if name == "cuda" and ranks.size > 1 else torch.device(name)
+    if device.index is not None and device.index >= torch.cuda.device_count():
+        raise SettingError(
+            f"rank {ranks.rank}: there is no GPU {device.index} for it; start one rank a GPU, "
+            f"--nproc-per-node {torch.cuda.device_count()}"
+        )
     precision = resolve_precision(wanted.precision, device)
     compiled = name == "cuda" if wanted.compile == "auto" else wanted.compile == "on"
     threads = _threads(recipe) if wanted.threads == "auto" else wanted.threads
-    torch.set_num_threads(threads)
+    # Ranks on one machine share its cores, whatever a run of one process was begun with.
+    torch.set_num_threads(min(threads, max(1, _CORES // ranks.local_size)) if ranks.local_size > 1 else threads)
     if name == "cpu":
         keep_freed_memory()
     settled = replace(

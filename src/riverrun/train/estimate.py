@@ -100,7 +100,7 @@ def _kept(plan: Plan, step: int) -> set[int]:
 
 def timed_tokens_per_second(plan: Plan, engine: Engine) -> float:
     """Tokens per second of real updates on random tokens: the median of a few, after a warm-up."""
-    from riverrun.train.loop import clip_gradients
+    from riverrun.train.loop import clip_gradients, norm_of
     from riverrun.train.session import new_state
 
     state = new_state(plan, engine)
@@ -111,8 +111,9 @@ def timed_tokens_per_second(plan: Plan, engine: Engine) -> float:
 
     def update() -> None:
         with engine.arithmetic():
-            state.model.loss(tokens[:, :-1], tokens[:, 1:]).backward()
-        clip_gradients(state.parameters, plan.recipe.optimizer.clip)  # waits for the device, as in training
+            (state.trainee.objective(tokens[:, :-1], tokens[:, 1:]) / tokens[:, 1:].numel()).backward()
+        norm = norm_of(state.gradients)  # waits for the device, as in training
+        clip_gradients(state.gradients, norm, plan.recipe.optimizer.clip)
         for optimizer in state.optimizers:
             optimizer.step()
         state.model.zero_grad()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
 
-from riverrun.runs import Tree
+from riverrun.errors import ElsewhereError
 from riverrun.runs.metrics import MetricsLog, Record
-from riverrun.runs.retention import prune
 from riverrun.train.progress import Progress
+from riverrun.train.saver import Saver
 from riverrun.train.session import Session
 
 # Seconds between notes of the throughput in events.jsonl.
@@ -20,8 +22,12 @@ class Journal:
     def __init__(self, session: Session, progress: Progress):
         self._session = session
         self._progress = progress
-        self._metrics = MetricsLog(session.node.metrics_path, session.state.step)
+        # The first rank keeps the record.
+        self._metrics = (
+            MetricsLog(session.node.metrics_path, session.state.step) if session.ranks.first else None
+        )
         self._saved = session.state.step or None
+        self._saver = Saver(session)
         self._timed = time.monotonic(), session.plan.tokens(session.state.step)
 
     def step(self, loss: float, gradient_norm: float, readouts: Record) -> None:
@@ -38,37 +44,54 @@ class Journal:
         if state.skipped:
             record["skipped"] = state.skipped
         record |= readouts
-        if readouts or step % plan.recipe.metrics.every == 0:
+        if self._metrics is not None and (readouts or step % plan.recipe.metrics.every == 0):
             self._metrics.append(record)
         self._progress.step(record)
         if readouts:
             self._progress.readout(record)
         since, tokens = self._timed
-        if (now := time.monotonic()) - since >= _THROUGHPUT_EVERY:
+        if (now := time.monotonic()) - since >= _THROUGHPUT_EVERY and self._session.ranks.first:
             rate = (record["tokens"] - tokens) / (now - since)
             self._session.node.event("throughput", step=step, tokens_per_second=round(rate))
             self._timed = now, record["tokens"]
 
-    def checkpoint(self) -> None:
-        """Save the position, if it is not saved yet; then let go of checkpoints that nobody needs any more."""
-        node, state, plan = self._session.node, self._session.state, self._session.plan
-        if state.step == self._saved:
-            return
-        self._metrics.sync()
-        past = self._session.stream.fingerprint_of_past(plan.sizes.samples(state.step))
-        state.save(node.checkpoint_folder, past)
-        tree = Tree(node.run)
+    @property
+    def save_failed(self) -> bool:
+        """Whether a save in the background went wrong, which `settle` tells."""
+        return self._saver.failed
 
-        def is_kept(step: int) -> bool:  # asked anew each time: a branch may begin at any moment
-            if plan.is_fork_point(step):
-                return True
-            forks = tree.forks(node)
-            return forks is None or step in forks
+    def checkpoint(self, last: bool = False) -> None:
+        """Save the position, if it is not saved yet; the `last` of a stretch is waited for, and must succeed."""
+        state = self._session.state
+        if state.step != self._saved:
+            if self._metrics is not None:
+                self._metrics.sync()
+            self._go_on_without(self._saver.begin, last)
+            self._saved = state.step
+        if last:
+            self.settle(last)
 
-        prune(node.checkpoint_folder, state.step, is_kept, plan.recipe.checkpoints.keep)
-        node.event("checkpoint", step=state.step)
-        self._saved = state.step
+    def settle(self, last: bool = False) -> None:
+        """Wait for a save in the background, and tell what went wrong with it."""
+        self._go_on_without(self._saver.settle, last)
+
+    def _go_on_without(self, save: Callable[[], None], last: bool) -> None:
+        """Do without a checkpoint that cannot be written, if the recipe says so and it is not the last one."""
+        session = self._session
+        try:
+            save()
+        except (OSError, ElsewhereError) as error:
+            self._saved = None
+            if last or session.plan.recipe.checkpoints.on_error == "stop":
+                raise
+            text = f"step {session.state.step:,} or before: no checkpoint ({error}); the next one is tried when it is due"
+            self._progress.note(text)
+            if session.ranks.first:
+                with suppress(OSError):  # where the disk is full, this is too much as well
+                    session.node.event("warning", text=text)
 
     def close(self) -> None:
         """Close the record."""
-        self._metrics.close()
+        self._saver.close()
+        if self._metrics is not None:
+            self._metrics.close()

@@ -187,6 +187,9 @@ class Checkpoints:
     """Fork points at `first`, each time the tokens have grown by `ratio`, and `at` named positions: kept for good.
 
     Besides, one every `every`, of which the latest `keep` stay. What a branch began from stays in any case.
+
+    `background` writes them while training goes on ("auto": on GPUs); `on_error` says what a save does that fails, as
+    on a full disk: "stop", or "go-on" to the next one that is due.
     """
 
     first: DurationSetting = Duration.parse("0.25x")
@@ -194,6 +197,8 @@ class Checkpoints:
     at: tuple[DurationSetting, ...] = ()
     every: DurationSetting = Duration.parse("1000 steps")
     keep: Count = 2
+    background: Literal["auto", "on", "off"] = "auto"
+    on_error: Literal["stop", "go-on"] = "stop"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,12 +213,19 @@ class Engine:
     """How the arithmetic is done; "auto" is settled when a run is created and kept from then on.
 
     The number of threads is among it: another number adds in another order, and the last bits differ.
+
+    Only for several ranks: `parallel` is "ddp" (each holds everything), "fsdp" (each holds its shard of everything), or
+    "auto", which is ddp where that fits into the device's memory. `patience` is how many seconds a rank waits for the
+    others before it takes them for lost. `recompute` holds only the blocks' inputs for the backward pass.
     """
 
     device: DeviceName = "auto"
     precision: Literal["auto", "fp32", "medium", "bf16"] = "auto"
     compile: Literal["auto", "on", "off"] = "auto"
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = "auto"
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    patience: Positive = 600.0
+    recompute: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,8 +274,13 @@ _ADAPTER = TypeAdapter(Recipe)
 OPERATIONAL = (
     "averaging.history",
     "checkpoints.at",
+    "checkpoints.background",
     "checkpoints.every",
     "checkpoints.keep",
+    "checkpoints.on_error",
+    "engine.parallel",
+    "engine.patience",
+    "engine.recompute",
     "optimizer.on_nonfinite",
 )
 

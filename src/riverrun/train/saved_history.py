@@ -18,6 +18,7 @@ from torch import Tensor
 from riverrun.averaging import History, Mixture, combine
 from riverrun.averaging.layout import BlockLayout, Span
 from riverrun.runs.checkpoint import Checkpoint, Part
+from riverrun.train.parallel import shard, spread
 
 OPEN = "history/open"
 
@@ -33,14 +34,19 @@ def history_facts(history: History) -> dict[str, Any]:
     }
 
 
-def history_parts(history: History, names: Sequence[str], saved: Checkpoint | None) -> list[Part]:
-    """The blocks as parts of a checkpoint; `saved` is the last one that this history was saved in or loaded from."""
+def history_parts(
+    history: History, names: Sequence[str], parameters: Sequence[Tensor], saved: Checkpoint | None
+) -> list[Part]:
+    """The blocks as parts of a checkpoint; `saved` is the last one that this history was saved in or loaded from.
+
+    A block is laid out on the ranks as the parameters are.
+    """
     blocks = list(history.blocks())
-    closed = [Part(_folder(span), dict(zip(names, means, strict=True)), saved) for span, means in blocks[:-1]]
-    return [*closed, Part(OPEN, dict(zip(names, blocks[-1][1], strict=True)))]
+    closed = [Part(_folder(span), _spread(names, means, parameters), saved) for span, means in blocks[:-1]]
+    return [*closed, Part(OPEN, _spread(names, blocks[-1][1], parameters))]
 
 
-def load_history(history: History, names: Sequence[str], saved: Checkpoint) -> None:
+def load_history(history: History, names: Sequence[str], parameters: Sequence[Tensor], saved: Checkpoint) -> None:
     """Go on from a checkpoint; from one without a history, begin at its position."""
     facts = saved_facts(saved)
     if facts is None:
@@ -48,7 +54,7 @@ def load_history(history: History, names: Sequence[str], saved: Checkpoint) -> N
         return
     history.begin(facts["start"], spans_of(facts))
     for folder, (_, means) in zip(_folders(facts), history.blocks(), strict=True):
-        _fill(saved, folder, dict(zip(names, means, strict=True)))
+        _fill(saved, folder, _spread(names, means, parameters))
 
 
 def saved_facts(saved: Checkpoint) -> dict[str, Any] | None:
@@ -94,6 +100,12 @@ def combine_saved(
     return [dict(zip(shapes, tensors, strict=True)) for tensors in sums]
 
 
+def _spread(names: Sequence[str], means: Sequence[Tensor], parameters: Sequence[Tensor]) -> dict[str, Tensor]:
+    return {
+        name: spread(mean, like) for name, mean, like in zip(names, means, parameters, strict=True)
+    }
+
+
 def _folder(span: Span) -> str:
     begin, end = span
     return f"history/{begin:08d}-{end:08d}"
@@ -106,7 +118,7 @@ def _folders(facts: Mapping[str, Any]) -> list[str]:
 def _fill(saved: Checkpoint, folder: str, into: Mapping[str, Tensor]) -> None:
     """Load a block; where the saved dtype is another, by way of a tensor that has it."""
     stored = saved.names(folder)
-    loaded = {name: torch.empty(tensor.shape, dtype=stored[name][1]) for name, tensor in into.items()}
+    loaded = {name: torch.empty_like(tensor, dtype=stored[name][1]) for name, tensor in into.items()}
     saved.load_some(loaded, folder)
     for name, tensor in into.items():
-        tensor.copy_(loaded[name])
+        shard(tensor).copy_(shard(loaded[name]))

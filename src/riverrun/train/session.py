@@ -17,12 +17,13 @@ import riverrun
 from riverrun.averaging import History, Track, parse_profile
 from riverrun.data import Stream, check_same_data, data_difference
 from riverrun.errors import CheckpointError
-from riverrun.models import Decoder
+from riverrun.ranks import ALONE, Ranks
 from riverrun.runs import Checkpoint, Fork, Node, RunError, Tree
 from riverrun.runs.metrics import read_records
 from riverrun.train.engine import Engine, settle
-from riverrun.train.memory import check_memory
+from riverrun.train.memory import check_memory, layout_of
 from riverrun.train.optimizer import build_optimizers
+from riverrun.train.parallel import new_trainee
 from riverrun.train.plan import Plan, build_plan
 from riverrun.train.readouts import Windows, open_windows
 from riverrun.train.recipe import Averaging, Feed, Recipe, differences, parse_recipe
@@ -56,39 +57,44 @@ class Session:
     stream: Stream
     windows: Windows
     state: State
+    ranks: Ranks = ALONE
 
 
-def open_session(recipe: Recipe, node: Node, note: Note, origin: Origin | None = None) -> Session:
+def open_session(
+    recipe: Recipe, node: Node, note: Note, origin: Origin | None = None, ranks: Ranks = ALONE
+) -> Session:
     """Create the node for `recipe`, or go back to the latest good checkpoint of the one that is there.
 
     `origin` is where a new branch forks off; None makes a trunk. `note` is told about damaged checkpoints that were
-    passed over.
+    passed over. Several `ranks` open it together; the first of them creates the node, and verifies checkpoints.
     """
-    if node.exists:
+    there = ranks.once(lambda: node.exists)
+    if there:
         if origin is not None and node.parent is not None:
             _check_fork(node, node.parent, origin)
         recipe = _agreed(recipe, node)
     sources = open_sources(recipe.data)
     corpus = sources[0][0]
-    recipe, engine = settle(recipe)
+    recipe, engine = settle(recipe, ranks)
     plan = build_plan(recipe, corpus.vocabulary)
     stream = open_stream(plan, sources, recorded_feeds(node))
     windows = open_windows(corpus, plan)
-    check_memory(plan, engine)
+    check_memory(plan, engine, ranks)
     torch.manual_seed(recipe.seed)  # or two runs of one recipe would begin with different generators
-    state = new_state(plan, engine, node.path)
-    if node.exists:
-        _go_back(state, node, stream, note)
+    state = new_state(plan, engine, node.path, ranks)
+    if there:
+        _go_back(state, node, stream, note, ranks)
     else:
         # The node first: from then on whoever trains the parent keeps the checkpoint.
-        node.create(_facts(recipe, stream, origin))
+        ranks.once(lambda: node.create(_facts(recipe, stream, origin)))
         if origin is not None:
+            checkpoint = origin.checkpoint
             with node.withdrawn_on_error():
-                _begin(origin.checkpoint, state, stream)
-    return Session(node, plan, engine, stream, windows, state)
+                ranks.each(lambda: _begin(checkpoint, state, stream))
+    return Session(node, plan, engine, stream, windows, state, ranks)
 
 
-def _go_back(state: State, node: Node, stream: Stream, note: Note) -> None:
+def _go_back(state: State, node: Node, stream: Stream, note: Note, ranks: Ranks) -> None:
     """To the latest good checkpoint, or to where the branch began, provided that the data is the same."""
 
     def warn(text: str) -> None:
@@ -97,9 +103,9 @@ def _go_back(state: State, node: Node, stream: Stream, note: Note) -> None:
 
     # What a feed will bring was settled when it was asked for, so the future is compared as well as the past.
     check_same_data(node.data, stream.fingerprint)
-    checkpoint = node.latest_checkpoint(warn) or Tree(node.run).origin(node)
+    checkpoint = ranks.once(lambda: node.latest_checkpoint(warn) or Tree(node.run).origin(node))
     if checkpoint is not None:
-        _start_from(checkpoint, state, stream)
+        ranks.each(lambda: _start_from(checkpoint, state, stream))
 
 
 def _begin(checkpoint: Checkpoint, state: State, stream: Stream) -> None:
@@ -125,25 +131,24 @@ def _start_from(checkpoint: Checkpoint, state: State, stream: Stream) -> None:
     state.restore(checkpoint)
 
 
-def new_state(plan: Plan, engine: Engine, folder: Path | None = None) -> State:
+def new_state(plan: Plan, engine: Engine, folder: Path | None = None, ranks: Ranks = ALONE) -> State:
     """Position 0: weights drawn from the recipe's seed, zero moments, empty averages.
 
     `folder` is for the blocks of a history that is kept on a disk.
     """
-    model = Decoder(plan.decoder, seed=plan.recipe.seed).to(engine.device)
-    parameters = list(model.parameters())
-    averaging = plan.recipe.averaging
-    profiles = [parse_profile(spec) for spec in averaging.tracks]
+    layout, recompute = layout_of(plan, engine, ranks), plan.recipe.engine.recompute
+    trainee = new_trainee(plan.decoder, plan.recipe.seed, engine, ranks, layout, recompute)
     state = State(
         plan=plan,
-        model=model,
-        optimizers=build_optimizers(model, plan.recipe.optimizer),
-        tracks={profile.name: Track(parameters, profile) for profile in profiles},
-        history=_empty_history(averaging, parameters, folder),
+        trainee=trainee,
+        optimizers=build_optimizers(trainee.decoder, plan.recipe.optimizer),
+        tracks={},
         folder=folder,
     )
-    if engine.compile:
-        model.compile()
+    averaging = plan.recipe.averaging
+    profiles = [parse_profile(spec) for spec in averaging.tracks]
+    state.tracks = {profile.name: Track(state.shards, profile) for profile in profiles}
+    state.history = _empty_history(averaging, state.shards, folder)
     return state
 
 

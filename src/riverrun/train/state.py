@@ -22,13 +22,29 @@ from torch import Tensor
 
 from riverrun.averaging import History, Track
 from riverrun.models import Decoder
+from riverrun.ranks import ALONE, Ranks
 from riverrun.runs import checkpoint
 from riverrun.runs.checkpoint import Checkpoint, Part
 from riverrun.train.optimizer import optimizer_tensors
+from riverrun.train.parallel import Trainee, shard, shards, spread
 from riverrun.train.plan import Plan
 from riverrun.train.saved_history import history_facts, history_parts, load_history, new_history, saved_facts
 from riverrun.train.schedule_free import NAME as SCHEDULE_FREE
 from riverrun.train.schedule_free import READOUT, counter_tensors, set_counters, solve_average
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A position as it goes into a checkpoint: tensors, counters, and the blocks of a history."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    counters: dict[str, Any]
+    parts: list[Part]
+
+    def write(self, folder: Path, ranks: Ranks) -> Checkpoint:
+        """Write the checkpoint, with all other ranks."""
+        return checkpoint.save(folder, self.step, self.tensors, self.counters, self.parts, ranks)
 
 
 @dataclass
@@ -36,7 +52,7 @@ class State:
     """Model, optimizers, averages and position of one run; `folder` is on a disk with room for a history's blocks."""
 
     plan: Plan
-    model: Decoder
+    trainee: Trainee
     optimizers: list[torch.optim.Optimizer]
     tracks: dict[str, Track]
     history: History | None = None
@@ -46,10 +62,20 @@ class State:
     saved: Checkpoint | None = None
     """The checkpoint that was saved or restored last; the next one shares the history's blocks with it."""
 
+    @property
+    def model(self) -> Decoder:
+        """The decoder."""
+        return self.trainee.decoder
+
     @cached_property
     def parameters(self) -> list[Tensor]:
-        """The live weights, in the order of `model.named_parameters()`."""
+        """The live weights, in the order of `model.named_parameters()`; DTensors where they are sharded."""
         return list(self.model.parameters())
+
+    @cached_property
+    def shards(self) -> list[Tensor]:
+        """What this rank holds of them, in the same memory; averages are made of these."""
+        return shards(self.parameters)
 
     @cached_property
     def names(self) -> list[str]:
@@ -61,12 +87,17 @@ class State:
         """The optimizer that keeps an average of its own, where the recipe names it."""
         return self.optimizers[0] if self.plan.recipe.optimizer.name == SCHEDULE_FREE else None
 
+    @property
+    def gradients(self) -> list[Tensor]:
+        """What this rank holds of the gradients."""
+        return shards(parameter.grad for parameter in self.parameters if parameter.grad is not None)
+
     def update_averages(self) -> None:
         """Take the weights of this position into every average, and into the history."""
         for track in self.tracks.values():
-            track.update(self.parameters, self.step)
+            track.update(self.shards, self.step)
         if self.history is not None:
-            self.history.update(self.parameters, self.step)
+            self.history.update(self.shards, self.step)
 
     def tensors(self) -> dict[str, Tensor]:
         """Name -> tensor, for loading into: the live ones, but for what `restore` must take over from them."""
@@ -76,25 +107,30 @@ class State:
         if self.schedule_free is not None:
             found |= counter_tensors(self.schedule_free)
         for track_name, track in self.tracks.items():
-            for name, average in zip(self.names, track.average, strict=True):
-                found[f"track.{track_name}.{name}"] = average
+            for name, average, like in zip(self.names, track.average, self.parameters, strict=True):
+                found[f"track.{track_name}.{name}"] = spread(average, like)
         found["rng.cpu"] = torch.get_rng_state()
         if self.parameters[0].is_cuda:
             found["rng.cuda"] = torch.cuda.get_rng_state()
         return found
 
     def weights(self) -> Iterator[tuple[str, list[Tensor] | None]]:
-        """Name and weights of each readout of this position; None stands for the live weights, "raw"."""
+        """Name and shards of each readout of this position; None stands for the live weights, "raw"."""
         yield "raw", None
         if self.schedule_free is not None:
-            iterates = [self.schedule_free.state[parameter]["z"] for parameter in self.parameters]
-            yield READOUT, solve_average(self.parameters, iterates, self.plan.recipe.optimizer)
+            iterates = shards(self.schedule_free.state[parameter]["z"] for parameter in self.parameters)
+            yield READOUT, solve_average(self.shards, iterates, self.plan.recipe.optimizer)
         for name, track in self.tracks.items():
             if track.step:  # updated every k steps, it may hold nothing yet
                 yield name, track.average
 
-    def save(self, folder: Path, data: Mapping[str, Any]) -> Checkpoint:
+    def save(self, folder: Path, data: Mapping[str, Any], ranks: Ranks = ALONE) -> Checkpoint:
         """Write the checkpoint of this position; `data` is the fingerprint of what it was trained on."""
+        self.saved = self.snapshot(data).write(folder, ranks)
+        return self.saved
+
+    def snapshot(self, data: Mapping[str, Any], copied: bool = False) -> Snapshot:
+        """What the checkpoint of this position holds; `copied` to memory of its own, it stays while training goes on."""
         counters: dict[str, Any] = {
             "samples": self.plan.sizes.samples(self.step),
             "tokens": self.plan.tokens(self.step),
@@ -106,9 +142,12 @@ class State:
         parts: list[Part] = []
         if self.history is not None:
             counters["history"] = history_facts(self.history)
-            parts = history_parts(self.history, self.names, self.saved)
-        self.saved = checkpoint.save(folder, self.step, self.tensors(), counters, parts)
-        return self.saved
+            parts = history_parts(self.history, self.names, self.parameters, self.saved)
+        tensors = self.tensors()
+        if copied:
+            tensors = _copied(tensors)
+            parts = [Part(part.name, {} if part.is_saved else _copied(part.tensors), part.saved) for part in parts]
+        return Snapshot(step=self.step, tensors=tensors, counters=counters, parts=parts)
 
     def restore(self, saved: Checkpoint) -> None:
         """Become exactly what was saved. The plan stays this one: a checkpoint holds no schedule.
@@ -126,9 +165,21 @@ class State:
             track.step = saved.manifest["tracks"][name]
         facts = saved_facts(saved)
         if self.history is None and facts is not None:
-            self.history = new_history(self.parameters, facts, self.folder)
+            self.history = new_history(self.shards, facts, self.folder)
         if self.history is not None:
-            load_history(self.history, self.names, saved)
+            load_history(self.history, self.names, self.parameters, saved)
         self.step = saved.step
         self.skipped = saved.manifest["skipped"]
         self.saved = saved
+
+
+def _copied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies in the host's memory, page-locked and all under way at once where they come from a GPU."""
+    copies = {}
+    for name, tensor in tensors.items():
+        part = shard(tensor)
+        copy = torch.empty(part.shape, dtype=part.dtype, pin_memory=part.is_cuda)
+        copies[name] = spread(copy.copy_(part, non_blocking=True), tensor)
+    if any(shard(tensor).is_cuda for tensor in tensors.values()):
+        torch.cuda.current_stream().synchronize()
+    return copies

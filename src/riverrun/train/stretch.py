@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
+from riverrun.ranks import Ranks, joined
 from riverrun.runs import Node, RunError
 from riverrun.runs.metrics import append_record
 from riverrun.train.journal import Journal
 from riverrun.train.loop import NonFiniteError, advance
 from riverrun.train.plan import Plan
-from riverrun.train.progress import Progress
+from riverrun.train.progress import Progress, Quiet
 from riverrun.train.readouts import evaluate_all
 from riverrun.train.session import Session
 from riverrun.train.signals import StopSignals
@@ -36,20 +38,29 @@ class Outcome:
 
 
 def train_stretch(
-    node: Node, open_it: Callable[[], Session], stop_of: Callable[[Session], float], progress: Progress
+    node: Node,
+    open_it: Callable[[Ranks], Session],
+    stop_of: Callable[[Session], float],
+    progress: Progress,
+    patience: float,
 ) -> Outcome:
     """Open a node and train it to a position, or until told to stop; be its only writer meanwhile.
 
-    SIGTERM, SIGINT and SIGHUP end it after the update in hand, with a checkpoint.
+    Under a launcher such as torchrun all its processes do this together; the first of them writes the record and
+    tells of progress. SIGTERM, SIGINT, SIGHUP and SIGUSR1 on any of them end it on all, after the update in hand, with
+    a checkpoint.
 
     Args:
         node: where it lies.
         open_it: creates the node, or goes back to where it stopped.
         stop_of: the position to stop at, infinite for none, from the opened session.
         progress: told about each update.
+        patience: seconds that ranks wait for each other.
     """
-    with _shortages_explained(node), node.locked(), StopSignals() as signals:
-        session = open_it()
+    with _shortages_explained(node), joined(patience) as ranks, _locked(node, ranks), StopSignals() as signals:
+        if not ranks.first:
+            progress = Quiet()
+        session = open_it(ranks)
         plan, state = session.plan, session.state
         stop = stop_of(session)
         if state.step < stop:
@@ -57,9 +68,18 @@ def train_stretch(
                 advance(session, stop, signals, journal)
         else:
             progress.note(f"{node.id} is at step {state.step:,} already")
-        if signals.received is None:
+        signals.agree(ranks.sum(signals.wishes))
+        if signals.agreed is None:
             _read_out_on_top(session)
         return Outcome(node, plan, state.step, signals.exit_code)
+
+
+@contextmanager
+def _locked(node: Node, ranks: Ranks) -> Iterator[None]:
+    """One lock for all ranks, held by the first."""
+    with ExitStack() as stack:
+        ranks.once(lambda: stack.enter_context(node.locked()))
+        yield
 
 
 @contextmanager
@@ -87,17 +107,21 @@ def _journal(session: Session, stop: float, progress: Progress) -> Iterator[Jour
     node, state = session.node, session.state
     journal = Journal(session, progress)
     start = state.step
-    node.event("start", step=start, until=stop if stop != math.inf else None)
+    def event(event: str, **facts: Any) -> None:
+        if session.ranks.first:
+            node.event(event, **facts)
+
+    event("start", step=start, until=stop if stop != math.inf else None, ranks=session.ranks.size)
     progress.begin(session.plan, start, stop)
     try:
         yield journal
     except NonFiniteError as error:
-        journal.checkpoint()
-        node.event("stop", step=state.step, reason=str(error))
+        journal.checkpoint(last=True)
+        event("stop", step=state.step, reason=str(error))
         raise
     else:
-        journal.checkpoint()
-        node.event("stop", step=state.step)
+        journal.checkpoint(last=True)
+        event("stop", step=state.step)
     finally:
         progress.end()
         journal.close()
@@ -108,9 +132,9 @@ def _read_out_on_top(session: Session) -> None:
 
     Two runs that took the same steps, with or without a stop between, so have the same metrics.jsonl.
     """
-    node, plan, state = session.node, session.plan, session.state
-    if state.step == 0 or any(record["step"] == state.step for record in node.readouts()):
+    node, plan, state, ranks = session.node, session.plan, session.state, session.ranks
+    if state.step == 0 or ranks.once(lambda: any(record["step"] == state.step for record in node.readouts())):
         return
-    losses = evaluate_all(state, session.windows, session.engine)
+    losses = evaluate_all(state, session.windows, session.engine, ranks)
     position = {"step": state.step, "tokens": plan.tokens(state.step)}
-    append_record(node.evaluations_path, position | losses)
+    ranks.once(lambda: append_record(node.evaluations_path, position | losses))

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from riverrun.errors import SettingError
+from riverrun.ranks import Ranks
 from riverrun.runs import Tree
 from riverrun.train.plan import Plan
 from riverrun.train.progress import Progress, Quiet
@@ -39,13 +40,13 @@ def train(
     _parse_until(until)  # before anything is written
     node = Tree(run).trunk
 
-    def opened() -> Session:
-        return open_session(recipe, node, progress.note)
+    def opened(ranks: Ranks) -> Session:
+        return open_session(recipe, node, progress.note, ranks=ranks)
 
     def stop(session: Session) -> float:
         return stopping_position(until, session.plan, session.state.step)
 
-    return train_stretch(node, opened, stop, progress)
+    return train_stretch(node, opened, stop, progress, recipe.engine.patience)
 
 
 def stopping_position(until: Duration | str | None, plan: Plan, step: int) -> float:
