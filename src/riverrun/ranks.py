@@ -182,7 +182,7 @@ class Pulse:
 
     def __init__(self, store: dist.Store, rank: int, size: int) -> None:
         self.step = 0
-        self._store, self._rank, self._size = store.clone(), rank, size
+        self._store, self._rank, self._size = store.clone(), rank, size  # type: ignore[attr-defined]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="pulse", daemon=True)
         self._thread.start()
@@ -200,9 +200,13 @@ class Pulse:
         before = self._all()
         time.sleep(_MISSED * _BEAT)
         after = self._all()
-        silent = [rank for rank in range(self._size) if before.get(rank) == after.get(rank) and rank != self._rank]
+        silent = [
+            rank for rank in range(self._size) if before.get(rank) == after.get(rank) and rank != self._rank
+        ]
         if silent:
-            named = ", ".join(f"rank {rank} (last seen at step {after.get(rank, (0, 0))[1]:,})" for rank in silent)
+            named = ", ".join(
+                f"rank {rank} (last seen at step {after.get(rank, (0, 0))[1]:,})" for rank in silent
+            )
             return f"lost {named}"
         behind = [rank for rank, (_, step) in after.items() if step < self.step]
         if behind:

@@ -59,7 +59,9 @@ def settle(recipe: Recipe, ranks: Ranks = ALONE) -> tuple[Recipe, Engine]:
     compiled = name == "cuda" if wanted.compile == "auto" else wanted.compile == "on"
     threads = _threads(recipe) if wanted.threads == "auto" else wanted.threads
     # Ranks on one machine share its cores, whatever a run of one process was begun with.
-    torch.set_num_threads(min(threads, max(1, _CORES // ranks.local_size)) if ranks.local_size > 1 else threads)
+    torch.set_num_threads(
+        min(threads, max(1, _CORES // ranks.local_size)) if ranks.local_size > 1 else threads
+    )
     if name == "cpu":
         keep_freed_memory()
     settled = replace(

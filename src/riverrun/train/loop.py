@@ -35,7 +35,9 @@ def advance(session: Session, stop: float, signals: StopSignals, journal: Journa
         batch = batches.take(step)
         own_loss, own_norm = backward(session, batch), norm_of(state.gradients)
         # All that the ranks must agree on, in one sum.
-        loss, squares, failed, *wishes = ranks.sum([own_loss, own_norm**2, journal.save_failed, *signals.wishes])
+        loss, squares, failed, *wishes = ranks.sum(
+            [own_loss, own_norm**2, journal.save_failed, *signals.wishes]
+        )
         norm = math.sqrt(squares) if state.trainee.layout == "fsdp" else own_norm
         if math.isfinite(loss) and math.isfinite(norm):
             clip_gradients(state.gradients, norm, plan.recipe.optimizer.clip)

@@ -58,7 +58,9 @@ class Trainee:
                 module.reshard()
 
 
-def new_trainee(config: DecoderConfig, seed: int, engine: Engine, ranks: Ranks, layout: Layout, recompute: bool) -> Trainee:
+def new_trainee(
+    config: DecoderConfig, seed: int, engine: Engine, ranks: Ranks, layout: Layout, recompute: bool
+) -> Trainee:
     """The model of a seed, the same weights whatever the layout, on the ranks' devices."""
     if layout != "fsdp":
         decoder = Decoder(config, seed=seed).to(engine.device)
@@ -67,8 +69,8 @@ def new_trainee(config: DecoderConfig, seed: int, engine: Engine, ranks: Ranks, 
         if engine.compile:
             objective.compile()
         if layout == "ddp":
-            ddp = DistributedDataParallel(objective, broadcast_buffers=False, gradient_as_bucket_view=True)
-            ddp.register_comm_hook(None, _sum_bucket)
+            ddp = DistributedDataParallel(objective, forward_sync_buffers=False, gradient_as_bucket_view=True)
+            ddp.register_comm_hook(None, lambda state, bucket: _summed(bucket))
             objective = ddp
         return Trainee(decoder, objective, layout)
     with torch.device("meta"):  # a model that does not fit is never whole anywhere
@@ -105,7 +107,7 @@ def _mixed(engine: Engine) -> MixedPrecisionPolicy:
     )
 
 
-def _sum_bucket(state: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+def _summed(bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
     """DDP's all-reduce without its division by the number of ranks."""
     work = dist.all_reduce(bucket.buffer(), async_op=True)
     assert work is not None

@@ -46,7 +46,9 @@ def history_parts(
     return [*closed, Part(OPEN, _spread(names, blocks[-1][1], parameters))]
 
 
-def load_history(history: History, names: Sequence[str], parameters: Sequence[Tensor], saved: Checkpoint) -> None:
+def load_history(
+    history: History, names: Sequence[str], parameters: Sequence[Tensor], saved: Checkpoint
+) -> None:
     """Go on from a checkpoint; from one without a history, begin at its position."""
     facts = saved_facts(saved)
     if facts is None:
@@ -101,9 +103,7 @@ def combine_saved(
 
 
 def _spread(names: Sequence[str], means: Sequence[Tensor], parameters: Sequence[Tensor]) -> dict[str, Tensor]:
-    return {
-        name: spread(mean, like) for name, mean, like in zip(names, means, parameters, strict=True)
-    }
+    return {name: spread(mean, like) for name, mean, like in zip(names, means, parameters, strict=True)}
 
 
 def _folder(span: Span) -> str:

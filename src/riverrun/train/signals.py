@@ -1,4 +1,4 @@
-"""SIGTERM, SIGINT, SIGHUP and SIGUSR1 as a wish to stop: the step is finished, a checkpoint saved, the process leaves."""
+"""Signals as a wish to stop: the step is finished, a checkpoint saved, the process leaves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import threading
 from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Any
-
 
 _HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 

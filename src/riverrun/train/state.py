@@ -130,7 +130,7 @@ class State:
         return self.saved
 
     def snapshot(self, data: Mapping[str, Any], copied: bool = False) -> Snapshot:
-        """What the checkpoint of this position holds; `copied` to memory of its own, it stays while training goes on."""
+        """What the checkpoint of this position holds; `copied`, it stays as it is while training goes on."""
         counters: dict[str, Any] = {
             "samples": self.plan.sizes.samples(self.step),
             "tokens": self.plan.tokens(self.step),
@@ -146,7 +146,9 @@ class State:
         tensors = self.tensors()
         if copied:
             tensors = _copied(tensors)
-            parts = [Part(part.name, {} if part.is_saved else _copied(part.tensors), part.saved) for part in parts]
+            parts = [
+                Part(part.name, {} if part.is_saved else _copied(part.tensors), part.saved) for part in parts
+            ]
         return Snapshot(step=self.step, tensors=tensors, counters=counters, parts=parts)
 
     def restore(self, saved: Checkpoint) -> None:

@@ -57,7 +57,12 @@ def train_stretch(
         progress: told about each update.
         patience: seconds that ranks wait for each other.
     """
-    with _shortages_explained(node), joined(patience) as ranks, _locked(node, ranks), StopSignals() as signals:
+    with (
+        _shortages_explained(node),
+        joined(patience) as ranks,
+        _locked(node, ranks),
+        StopSignals() as signals,
+    ):
         if not ranks.first:
             progress = Quiet()
         session = open_it(ranks)
@@ -107,6 +112,7 @@ def _journal(session: Session, stop: float, progress: Progress) -> Iterator[Jour
     node, state = session.node, session.state
     journal = Journal(session, progress)
     start = state.step
+
     def event(event: str, **facts: Any) -> None:
         if session.ranks.first:
             node.event(event, **facts)
