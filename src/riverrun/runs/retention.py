@@ -22,7 +22,7 @@ def prune(folder: Path, step: int, is_kept: Callable[[int], bool], latest: int) 
     """
     checkpoints = [checkpoint for checkpoint in list_checkpoints(folder) if checkpoint.step <= step]
     removed = []
-    for checkpoint in checkpoints[: len(checkpoints) - max(latest, 1)]:
+    for checkpoint in checkpoints[: -max(latest, 1)]:
         if not is_kept(checkpoint.step) and not _was_fork_point(checkpoint):
             condemned = checkpoint.path.with_name(f"{UNFINISHED}{checkpoint.path.name}-removed")
             checkpoint.path.rename(condemned)
