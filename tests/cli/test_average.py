@@ -458,8 +458,8 @@ def test_a_sweep_leaves_out_what_the_blocks_do_not_give(riverrun, run_with_histo
 
 
 def test_a_loss_that_is_no_number_is_not_the_best(riverrun, run_with_history, monkeypatch):
-    def evaluate_badly(model, windows, engine):
-        losses.append(evaluate(model, windows, engine))
+    def evaluate_badly(*settings):
+        losses.append(evaluate(*settings))
         return float("nan") if len(losses) < 3 else losses[-1]
 
     losses = []

@@ -85,7 +85,7 @@ def test_a_checkpoint_of_another_recipe_is_refused_and_leaves_the_tensors_alone(
 def test_a_failing_write_leaves_nothing_and_the_old_checkpoint_intact(tmp_path, tensors, monkeypatch):
     save(tmp_path, 1, tensors, {})
 
-    def full_disk(tensors, storage_writer, no_dist):
+    def full_disk(tensors, storage_writer, **group):
         (Path(storage_writer.path) / "part.safetensors").write_bytes(b"half")
         raise OSError(28, "No space left on device")
 

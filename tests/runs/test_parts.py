@@ -77,7 +77,7 @@ def test_a_linked_block_is_neither_written_nor_read_again(save_two, block, monke
     written, hashed = [], []
     write, hash_of = checkpoint._write_file, checkpoint._hash_of_file
     monkeypatch.setattr(
-        checkpoint, "_write_file", lambda path, tensors: written.append(path) or write(path, tensors)
+        checkpoint, "_write_file", lambda path, *content: written.append(path) or write(path, *content)
     )
     monkeypatch.setattr(checkpoint, "_hash_of_file", lambda path: hashed.append(path) or hash_of(path))
     first, second = save_two(tensors={})
@@ -187,8 +187,8 @@ def test_a_full_disk_leaves_nothing_of_the_new_and_all_of_the_old(save_two, tmp_
     first, second = save_two()
     write = checkpoint._write_file
 
-    def full(path, tensors):
-        write(path, tensors)
+    def full(path, tensors, remarks):
+        write(path, tensors, remarks)
         path.write_bytes(path.read_bytes()[:5])
         raise OSError(28, "No space left on device", str(path))
 

@@ -179,8 +179,8 @@ def test_a_disk_that_fills_up_among_the_blocks_costs_nothing_either(
     train(recipe, tmp_path / "once", "60 steps")
     write = checkpoint._write_file
 
-    def fill_up(path, tensors):
-        write(path, tensors)
+    def fill_up(path, tensors, remarks):
+        write(path, tensors, remarks)
         if "00000034" in str(path) and path.parent.name == "open":
             raise OSError(28, "No space left on device", str(path))
 

@@ -256,7 +256,7 @@ def _hashes(aside: Path, linked: Mapping[str, Any], ranks: Ranks) -> dict[str, d
     return records
 
 
-def _write_file(path: Path, tensors: Mapping[str, Tensor], remarks: dict[str, str]) -> None:
+def _write_file(path: Path, tensors: Mapping[str, Tensor], remarks: dict[str, str] | None = None) -> None:
     try:
         save_file(dict(tensors), path, remarks)
     except SafetensorError as error:  # a full disk, say, as text

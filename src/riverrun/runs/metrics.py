@@ -35,14 +35,24 @@ class MetricsLog:
             keep = end
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115  closed by close()
         self._file.truncate(keep)
+        self._waiting = b""
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """Write one line; it survives a kill of this process from here on."""
-        _write_line(self._file, record)
+        """Write one line; it survives a kill of this process from here on.
+
+        What a full disk does not take waits for the next line, or for `sync`.
+        """
+        self._waiting += _line(record)
+        self._write()
 
     def sync(self) -> None:
         """Make the record survive a power loss; done before each checkpoint, so none is ahead of its record."""
+        self._write()
         os.fsync(self._file.fileno())
+
+    def _write(self) -> None:
+        while self._waiting:  # a disk that fills up takes a part of a line first, and then raises
+            self._waiting = self._waiting[self._file.write(self._waiting) or 0 :]
 
     def close(self) -> None:
         """Close the file."""
@@ -75,8 +85,12 @@ def _finite(content: Any) -> Any:
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
+def _line(record: Mapping[str, Any]) -> bytes:
+    return to_json(record).encode() + b"\n"
+
+
 def _write_line(file: RawIOBase, record: Mapping[str, Any]) -> None:
-    rest = to_json(record).encode() + b"\n"
+    rest = _line(record)
     while rest:  # a disk that fills up takes a part of the line first, and then raises
         rest = rest[file.write(rest) or 0 :]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from statistics import median_low
 
 from riverrun.errors import ElsewhereError
 from riverrun.runs.metrics import MetricsLog, Record
@@ -14,6 +15,8 @@ from riverrun.train.session import Session
 
 # Seconds between notes of the throughput in events.jsonl.
 _THROUGHPUT_EVERY = 60.0
+# A rank is noted that takes so many times as long as the median one.
+_SLOW = 1.5
 
 
 class Journal:
@@ -45,15 +48,41 @@ class Journal:
             record["skipped"] = state.skipped
         record |= readouts
         if self._metrics is not None and (readouts or step % plan.recipe.metrics.every == 0):
-            self._metrics.append(record)
+            self._append(record)
         self._progress.step(record)
         if readouts:
             self._progress.readout(record)
-        since, tokens = self._timed
-        if (now := time.monotonic()) - since >= _THROUGHPUT_EVERY and self._session.ranks.first:
-            rate = (record["tokens"] - tokens) / (now - since)
-            self._session.node.event("throughput", step=step, tokens_per_second=round(rate))
-            self._timed = now, record["tokens"]
+
+    def _append(self, record: Record) -> None:
+        """Where the disk is full and the run goes on without checkpoints, what cannot be written waits."""
+        assert self._metrics is not None
+        try:
+            self._metrics.append(record)
+        except OSError:
+            if self._session.plan.recipe.checkpoints.on_error == "stop":
+                raise
+
+    @property
+    def throughput_due(self) -> bool:
+        """Whether it is time for a note of the throughput, by the clock of the first rank."""
+        return self._session.ranks.first and time.monotonic() - self._timed[0] >= _THROUGHPUT_EVERY
+
+    def throughput(self) -> None:
+        """Note tokens per second, and ranks that take much longer than others for their forward passes."""
+        session, step = self._session, self._session.state.step
+        seconds = session.ranks.each(session.state.forward_time.take)
+        (since, before), now, tokens = self._timed, time.monotonic(), session.plan.tokens(step)
+        self._timed = now, tokens
+        if not session.ranks.first:
+            return
+        rate = (tokens - before) / (now - since)
+        session.node.event("throughput", step=step, tokens_per_second=round(rate))
+        usual = median_low(seconds)
+        for rank, own in enumerate(seconds):
+            if own > _SLOW * usual:
+                text = f"rank {rank} takes {own / usual:.1f} times as long as others for its forward passes"
+                self._progress.note(text)
+                session.node.event("straggler", step=step, rank=rank, text=text)
 
     @property
     def save_failed(self) -> bool:
@@ -64,12 +93,18 @@ class Journal:
         """Save the position, if it is not saved yet; the `last` of a stretch is waited for, and must succeed."""
         state = self._session.state
         if state.step != self._saved:
-            if self._metrics is not None:
-                self._metrics.sync()
-            self._go_on_without(self._saver.begin, last)
             self._saved = state.step
+            self._go_on_without(self._save, last)
         if last:
             self.settle(last)
+
+    def _save(self) -> None:
+        def sync() -> None:
+            if self._metrics is not None:
+                self._metrics.sync()
+
+        self._session.ranks.each(sync)
+        self._saver.begin()
 
     def settle(self, last: bool = False) -> None:
         """Wait for a save in the background, and tell what went wrong with it."""
@@ -84,7 +119,9 @@ class Journal:
             self._saved = None
             if last or session.plan.recipe.checkpoints.on_error == "stop":
                 raise
-            text = f"step {session.state.step:,} or before: no checkpoint ({error}); the next one is tried when it is due"
+            text = (
+                f"step {session.state.step:,}: no checkpoint ({error}); the next one is tried when it is due"
+            )
             self._progress.note(text)
             if session.ranks.first:
                 with suppress(OSError):  # where the disk is full, this is too much as well

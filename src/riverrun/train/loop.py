@@ -33,11 +33,10 @@ def advance(session: Session, stop: float, signals: StopSignals, journal: Journa
     while state.step < stop and signals.agreed is None:
         step = state.step + 1
         batch = batches.take(step)
-        own_loss, own_norm = backward(session, batch), norm_of(state.gradients)
+        own_loss, own_norm = backward(session, batch)
         # All that the ranks must agree on, in one sum.
-        loss, squares, failed, *wishes = ranks.sum(
-            [own_loss, own_norm**2, journal.save_failed, *signals.wishes]
-        )
+        own = [own_loss, own_norm**2, journal.save_failed, journal.throughput_due, *signals.wishes]
+        loss, squares, failed, throughput_due, *wishes = ranks.sum(own)
         norm = math.sqrt(squares) if state.trainee.layout == "fsdp" else own_norm
         if math.isfinite(loss) and math.isfinite(norm):
             clip_gradients(state.gradients, norm, plan.recipe.optimizer.clip)
@@ -63,11 +62,13 @@ def advance(session: Session, stop: float, signals: StopSignals, journal: Journa
             journal.checkpoint()
         elif failed:
             journal.settle()
+        if throughput_due:
+            journal.throughput()
         signals.agree(wishes)
 
 
-def backward(session: Session, batch: Batch) -> float:
-    """Leave the gradient of the mean loss over the global batch; this rank's share of that loss.
+def backward(session: Session, batch: Batch) -> tuple[float, float]:
+    """Leave the gradient of the mean loss over the global batch; this rank's (share of that loss, gradient norm).
 
     The sum over passes and ranks is the same mean however the batch is cut; only the rounding differs.
     """
@@ -81,10 +82,11 @@ def backward(session: Session, batch: Batch) -> float:
         for number, (part, counts) in enumerate(cut, start=1):
             part = part.to(engine.device, non_blocking=True)
             with state.trainee.accumulating(last=number == len(cut)):
-                loss = state.trainee.objective(part[:, :-1], part[:, 1:]) * (int(counts) / targets)
+                with state.forward_time:
+                    loss = state.trainee.objective(part[:, :-1], part[:, 1:]) * (int(counts) / targets)
                 loss.backward()
             total += loss.detach()
-    return total.item()
+    return total.item(), norm_of(state.gradients)
 
 
 def norm_of(gradients: Iterable[Tensor]) -> float:

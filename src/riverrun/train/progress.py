@@ -6,13 +6,16 @@ import time
 from collections import deque
 from typing import Protocol
 
+import torch
+import torch.distributed as dist
 from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
 from riverrun.averaging import parse_profile
-from riverrun.models import count_parameters
+from riverrun.models import count_parameters, training_flops_per_token
 from riverrun.runs.metrics import Record
+from riverrun.train.hardware import peak_flops
 from riverrun.train.plan import Plan
 from riverrun.train.readouts import best_readout, readout_names
 from riverrun.units import short_count, short_time
@@ -86,6 +89,7 @@ class Shown:
         self._interval = 0.2 if console.is_terminal else _SECONDS_BETWEEN_LINES
         self._shown = time.monotonic()
         self._averaged = ""
+        self._flops_per_token = self._peak_flops = 0.0
         self._goal = 0
 
     def opening(self, plan: Plan, step: int, stop: float) -> str:
@@ -103,6 +107,8 @@ class Shown:
     def begin(self, plan: Plan, step: int, stop: float) -> None:
         """Show the bar, where there is a terminal."""
         self.note(self.opening(plan, step, stop))
+        self._flops_per_token = training_flops_per_token(plan.decoder)
+        self._peak_flops = _peak_flops(plan)
         tokens = plan.tokens(step)
         self._goal = plan.tokens(int(stop)) if stop != float("inf") else 0
         self._speed.update(tokens)
@@ -121,10 +127,11 @@ class Shown:
         tokens: int = record["tokens"]
         speed = self._speed.update(tokens)
         left = f"  {short_time((self._goal - tokens) / speed)} left" if self._goal and speed else ""
+        used = f"  {speed * self._flops_per_token / self._peak_flops:.0%} of peak" if self._peak_flops else ""
         goal = f" of {short_count(self._goal)}" if self._goal else ""
         text = (
             f"step {record['step']:,}  {short_count(tokens)}{goal} tokens  loss {record['loss/train']:.3f}"
-            f"{self._averaged}  lr {record['lr']:.2e}  {short_count(speed)} tok/s{left}"
+            f"{self._averaged}  lr {record['lr']:.2e}  {short_count(speed)} tok/s{used}{left}"
         )
         if self._bar is not None:
             self._bar.update(self._task, completed=tokens, description=text)
@@ -146,3 +153,11 @@ class Shown:
         """Take the bar away."""
         if self._bar is not None:
             self._bar.stop()
+
+
+def _peak_flops(plan: Plan) -> float:
+    """bf16 FLOP/s of all GPUs that train, of which model FLOPs utilisation is a share; 0 where they are not known."""
+    if plan.recipe.engine.device != "cuda" or plan.recipe.engine.precision != "bf16":
+        return 0.0
+    of_one = peak_flops(torch.cuda.get_device_name()) or 0.0
+    return of_one * (dist.get_world_size() if dist.is_initialized() else 1)

@@ -31,6 +31,7 @@ from riverrun.train.plan import Plan
 from riverrun.train.saved_history import history_facts, history_parts, load_history, new_history, saved_facts
 from riverrun.train.schedule_free import NAME as SCHEDULE_FREE
 from riverrun.train.schedule_free import READOUT, counter_tensors, set_counters, solve_average
+from riverrun.train.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,11 @@ class State:
     def model(self) -> Decoder:
         """The decoder."""
         return self.trainee.decoder
+
+    @cached_property
+    def forward_time(self) -> Stopwatch:
+        """What this rank spends in forward passes; from it slow ranks are known."""
+        return Stopwatch(self.parameters[0].device)
 
     @cached_property
     def parameters(self) -> list[Tensor]:
