@@ -30,7 +30,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["pytest", "riverrun.train", "torch.distributed.fsdp"])
 
 # Seconds after which ranks that go on are ended, and the test has failed.
-_AT_THE_MOST = 240.0
+_AT_THE_MOST = 120.0
 
 
 @dataclass(frozen=True)
