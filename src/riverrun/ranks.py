@@ -156,6 +156,8 @@ def joined(patience: float) -> Iterator[Ranks]:
     timeout = timedelta(seconds=patience)
     try:
         store, _, _ = next(dist.rendezvous("env://", timeout=timeout))
+        # A launcher's store outlives its workers: what those before a restart left there must not be found.
+        store = dist.PrefixStore(f"riverrun/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         store.set_timeout(timeout)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
         group, background = (dist.new_group(backend="gloo", timeout=timeout) for _ in range(2))
