@@ -104,7 +104,8 @@ def execute(runs: Sequence[Run], folder: Path, workers: Workers, told: Callable[
                     retries[run.key] = why
                     told(run, f"tried again: {why}")
                     waiting[run.key] = run
-        if signals.received is not None:
+        signals.agree(signals.wishes)
+        if signals.agreed is not None:
             workers.stop()
         return Ended(failures, frozenset(diverged), retries, signals.exit_code)
 
