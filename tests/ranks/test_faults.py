@@ -180,9 +180,7 @@ def test_a_full_disk_on_one_rank_goes_on_without_that_checkpoint(
     [warning] = events(tmp_path / "run", "warning")
     assert "no checkpoint ([Errno 28] No space left on device" in warning["text"]
     saved = [found.step for found in Tree.open(tmp_path / "run").trunk.checkpoints()]
-    assert saved[0] == 3
-    assert saved[-2:] == [9, 10]
-    assert 6 not in saved
+    assert saved == [3, 8, 9, 10]
     train_on(recipe, tmp_path / "once", "10 steps")
     assert run_bits(tmp_path / "run", 10) == run_bits(tmp_path / "once", 10)
 

@@ -93,6 +93,7 @@ class Journal:
         """Save the position, if it is not saved yet; the `last` of a stretch is waited for, and must succeed."""
         state = self._session.state
         if state.step != self._saved:
+            self.settle()  # a save before that went wrong must not cost this one, which may be a fork point
             self._saved = state.step
             self._go_on_without(self._save, last)
         if last:
