@@ -25,8 +25,15 @@ def events(run, kind):
     return [record for record in read_records(run / "trunk/events.jsonl") if record["event"] == kind]
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-@pytest.mark.parametrize("kept_here", [True, False], ids=["store-of-launcher", "store-of-rank-0"])
+@pytest.mark.parametrize(
+    ("victim", "kept_here"),
+    [
+        pytest.param(1, True, id="a store of the launcher"),
+        pytest.param(0, False, id="a store of the lost rank"),
+        pytest.param(0, True, id="the first rank", marks=pytest.mark.slow),
+        pytest.param(1, False, id="a store of the rank that is left", marks=pytest.mark.slow),
+    ],
+)
 def test_who_was_lost_is_named_by_the_others(
     victim, kept_here, tiny_recipe, start, train_on, run_bits, tmp_path
 ):

@@ -18,8 +18,15 @@ def close(one, other, tolerance=1e-6):
     torch.testing.assert_close(one, other, rtol=0, atol=tolerance)
 
 
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-@pytest.mark.parametrize("background", ["on", "off"])
+@pytest.mark.parametrize(
+    ("parallel", "background"),
+    [
+        ("ddp", "off"),
+        ("fsdp", "on"),
+        pytest.param("ddp", "on", marks=pytest.mark.slow),
+        pytest.param("fsdp", "off", marks=pytest.mark.slow),
+    ],
+)
 def test_a_stop_between_changes_nothing(parallel, background, tiny_recipe, train_on, run_bits, tmp_path):
     recipe = tiny_recipe(f"engine.parallel={parallel}", f"checkpoints.background={background}")
     train_on(recipe, tmp_path / "once", "14 steps")
