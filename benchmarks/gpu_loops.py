@@ -45,6 +45,10 @@ class OwnLoop:
         """Save the position, as the loop does where a checkpoint is due."""
         self._journal.checkpoint()
 
+    def settle(self) -> None:
+        """Wait for the checkpoint that is being written in the background."""
+        self._journal.settle()
+
 
 @contextmanager
 def own_loop(shape: Shape, microbatch: int, device: torch.device, folder: Path | None) -> Iterator[OwnLoop]:

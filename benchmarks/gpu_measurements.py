@@ -121,6 +121,7 @@ def checkpoint_stall(loop: OwnLoop, shape: Shape, device: torch.device, round_se
     first checkpoint also writes a history's blocks, which later ones share; it is not counted.
     """
     loop.checkpoint()
+    loop.settle()
     loop.run(shape.steps)
 
     def with_checkpoint() -> None:

@@ -163,7 +163,8 @@ def joined(patience: float) -> Iterator[Ranks]:
         group, background = (dist.new_group(backend="gloo", timeout=timeout) for _ in range(2))
     except (RuntimeError, ValueError) as error:
         raise LostRankError(
-            f"rank {rank}: the {size} ranks did not find each other within {patience:g} seconds ({_first_line(error)})"
+            f"rank {rank}: the {size} ranks did not find each other ({_first_line(error)}); are all of them "
+            "started, and MASTER_ADDR and MASTER_PORT the same?"
         ) from error
     pulse = Pulse(store, rank, size)
     try:
@@ -202,6 +203,8 @@ class Pulse:
         before = self._all()
         time.sleep(_MISSED * _BEAT)
         after = self._all()
+        if not after:
+            return "lost the rank that keeps what the ranks tell each other (rank 0, without a launcher that does)"
         silent = [
             rank for rank in range(self._size) if before.get(rank) == after.get(rank) and rank != self._rank
         ]

@@ -42,3 +42,31 @@ def test_floats_survive_exactly(tmp_path):
     path = tmp_path / "metrics.jsonl"
     append_record(path, {"step": 1, "loss/train": 0.1 + 0.2})
     assert read_records(path)[0]["loss/train"] == 0.1 + 0.2
+
+
+def test_what_a_full_disk_does_not_take_waits_and_comes_in_order(tmp_path):
+    class FullDisk:
+        def __init__(self, file):
+            self.file, self.room = file, 30
+
+        def write(self, content):
+            if not self.room:
+                raise OSError(28, "No space left on device")
+            taken = content[: self.room]
+            self.room -= len(taken)
+            return self.file.write(taken)
+
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path, 0)
+    disk = log._file
+    log._file = FullDisk(disk)
+    for step in (1, 2, 3):
+        try:
+            log.append({"step": step, "loss": 1.0})
+        except OSError:
+            assert step > 1
+    assert [record["step"] for record in read_records(path)] == [1]
+    log._file = disk
+    log.sync()
+    log.close()
+    assert read_records(path) == [{"step": step, "loss": 1.0} for step in (1, 2, 3)]

@@ -22,8 +22,9 @@ def train(
 ) -> Outcome:
     """Start the trunk in `run`, or go on with it, and train until the position `until`, or until told to stop.
 
-    The same call resumes after any interruption, bit for bit as if there had been none. SIGTERM, SIGINT and
-    SIGHUP end it after the update in hand, with a checkpoint.
+    The same call resumes after any interruption, bit for bit as if there had been none. SIGTERM, SIGINT, SIGHUP
+    and SIGUSR1 end it after the update in hand, with a checkpoint. Under a launcher such as torchrun, all its processes
+    make this call.
 
     Args:
         recipe: what to train; for a run that exists it must be the recorded one, operational settings aside.
