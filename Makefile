@@ -58,6 +58,7 @@ bench: $(VENV)/.dev $(VENV)/mergekit/bin/mergekit-yaml
 	$(BIN)/python benchmarks/history.py
 	$(BIN)/python benchmarks/merge.py --mergekit $(VENV)/mergekit/bin/mergekit-yaml
 	$(BIN)/python benchmarks/ingest.py
+	$(BIN)/python benchmarks/gpu.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/theory.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/forecast.py --curves $(CURVES)
 

@@ -204,7 +204,8 @@ class Pulse:
         time.sleep(_MISSED * _BEAT)
         after = self._all()
         if not after:
-            return "lost the rank that keeps what the ranks tell each other (rank 0, without a launcher that does)"
+            launcher = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+            return f"lost {'the launcher' if launcher else 'rank 0'}, which kept what the ranks tell each other"
         silent = [
             rank for rank in range(self._size) if before.get(rank) == after.get(rank) and rank != self._rank
         ]
