@@ -205,7 +205,9 @@ class Pulse:
         after = self._all()
         if not after:
             launcher = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-            return f"lost {'the launcher' if launcher else 'rank 0'}, which kept what the ranks tell each other"
+            return (
+                f"lost {'the launcher' if launcher else 'rank 0'}, which kept what the ranks tell each other"
+            )
         silent = [
             rank for rank in range(self._size) if before.get(rank) == after.get(rank) and rank != self._rank
         ]

@@ -67,7 +67,7 @@ def estimate(plan: Plan, engine: Engine, step: int) -> Estimate:
         if timed
         else _USUAL_SHARE * matrix_rate(engine) / flops_per_token
     )
-    kept = _kept(plan, step)
+    kept = kept_positions(plan, step)
     blocks = {
         span for position in kept for span in (plan.history.spans(position) if plan.history else [])[:-1]
     }
@@ -87,7 +87,7 @@ def estimate(plan: Plan, engine: Engine, step: int) -> Estimate:
     )
 
 
-def _kept(plan: Plan, step: int) -> set[int]:
+def kept_positions(plan: Plan, step: int) -> set[int]:
     """The positions whose checkpoints are there at `step`; several points of a fine grid may fall into one step."""
     points = plan.fork_points.points(plan.tokens(step))
     forks = {plan.sizes.step_reaching(-(-point // plan.decoder.context)) for point in points}

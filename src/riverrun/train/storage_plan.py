@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from riverrun.averaging.layout import Span
 from riverrun.errors import SettingError
 from riverrun.train.device_memory import Spreading, shard
-from riverrun.train.estimate import _kept as kept_positions
+from riverrun.train.estimate import kept_positions as kept_positions
 from riverrun.train.memory import block_bytes, memory_of
 from riverrun.train.plan import Plan
 
