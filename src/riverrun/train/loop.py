@@ -46,7 +46,7 @@ def advance(session: Session, stop: float, signals: StopSignals, journal: Journa
         elif plan.recipe.optimizer.on_nonfinite == "skip":
             state.skipped += 1
         else:
-            raise NonFiniteError(_describe(session, step, batch, loss, norm))
+            raise NonFiniteError(_describe(session, step, loss, norm))
         for parameter in state.parameters:
             parameter.grad = None
         state.step = step
@@ -103,10 +103,10 @@ def clip_gradients(gradients: Iterable[Tensor], norm: float, limit: float) -> No
         torch._foreach_mul_(list(gradients), limit / norm)
 
 
-def _describe(session: Session, step: int, batch: Batch, loss: float, gradient_norm: float) -> str:
+def _describe(session: Session, step: int, loss: float, gradient_norm: float) -> str:
     """Position, values, and the documents of the batch: what is needed to find the cause."""
     documents: dict[str, None] = {}
-    for sample in batch.indices:
+    for sample in session.stream.batch(step).indices:  # of all ranks
         documents |= dict.fromkeys(session.stream.documents(int(sample)))
     return (
         f"update {step}: loss {loss}, gradient norm {gradient_norm}; the checkpoint of position {step - 1} is "
