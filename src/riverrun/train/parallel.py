@@ -115,10 +115,12 @@ def _summed(bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
     return summed
 
 
-@torch.no_grad()
 def shard(tensor: Tensor) -> Tensor:
-    """What this rank holds of a tensor, in the same memory; all of it where it is whole."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor.detach()
+    """What this rank holds of a tensor, in the same memory; the tensor itself where it is whole."""
+    if not isinstance(tensor, DTensor):
+        return tensor
+    with torch.no_grad():
+        return tensor.to_local()
 
 
 def shards(tensors: Iterable[Tensor]) -> list[Tensor]:
@@ -142,9 +144,8 @@ def spread(part: Tensor, like: Tensor) -> Tensor:
 
 
 def own_part(whole: Tensor, like: Tensor) -> Tensor:
-    """This rank's shard of a tensor that every rank has whole."""
-    if not isinstance(like, DTensor):
-        return whole
+    """This rank's shard of a tensor that every rank has whole, laid out like a sharded parameter."""
+    assert isinstance(like, DTensor)
     return shard(distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None))
 
 

@@ -32,8 +32,7 @@ class Saver:
         return under_way is not None and under_way.done() and under_way.exception() is not None
 
     def begin(self) -> None:
-        """Save the session's position; in the background when the save before it is done."""
-        self.settle()
+        """Save the session's position; the save before it must be settled."""
         session = self._session
         state, plan = session.state, session.plan
         past = session.stream.fingerprint_of_past(plan.sizes.samples(state.step))
@@ -52,15 +51,12 @@ class Saver:
             state.saved = under_way.result()
 
     def _write(self, snapshot: Snapshot, ranks: Ranks) -> Checkpoint:
-        node = self._session.node
-        saved = snapshot.write(node.checkpoint_folder, ranks)
-        if ranks.first:
-            self._prune(snapshot.step)
-            node.event("checkpoint", step=snapshot.step)
+        saved = snapshot.write(self._session.node.checkpoint_folder, ranks)
+        ranks.once(lambda: self._tidy_up(snapshot.step))
         return saved
 
-    def _prune(self, step: int) -> None:
-        """Let go of checkpoints that nobody needs any more."""
+    def _tidy_up(self, step: int) -> None:
+        """Let go of checkpoints that nobody needs any more, and note the new one."""
         node, plan = self._session.node, self._session.plan
         tree = Tree(node.run)
 
@@ -71,6 +67,7 @@ class Saver:
             return forks is None or step in forks
 
         prune(node.checkpoint_folder, step, is_kept, plan.recipe.checkpoints.keep)
+        node.event("checkpoint", step=step)
 
     def close(self) -> None:
         """End the thread, when it is done."""

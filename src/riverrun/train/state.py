@@ -22,7 +22,7 @@ from torch import Tensor
 
 from riverrun.averaging import History, Track
 from riverrun.models import Decoder
-from riverrun.ranks import ALONE, Ranks
+from riverrun.ranks import Ranks
 from riverrun.runs import checkpoint
 from riverrun.runs.checkpoint import Checkpoint, Part
 from riverrun.train.optimizer import optimizer_tensors
@@ -130,13 +130,11 @@ class State:
             if track.step:  # updated every k steps, it may hold nothing yet
                 yield name, track.average
 
-    def save(self, folder: Path, data: Mapping[str, Any], ranks: Ranks = ALONE) -> Checkpoint:
-        """Write the checkpoint of this position; `data` is the fingerprint of what it was trained on."""
-        self.saved = self.snapshot(data).write(folder, ranks)
-        return self.saved
-
     def snapshot(self, data: Mapping[str, Any], copied: bool = False) -> Snapshot:
-        """What the checkpoint of this position holds; `copied`, it stays as it is while training goes on."""
+        """What the checkpoint of this position holds, with the fingerprint of the `data` it was trained on.
+
+        `copied`, it stays as it is while training goes on.
+        """
         counters: dict[str, Any] = {
             "samples": self.plan.sizes.samples(self.step),
             "tokens": self.plan.tokens(self.step),
