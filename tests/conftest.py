@@ -1,7 +1,10 @@
 """What holds for all tests."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -21,6 +24,29 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture
+def run_snippets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """A function that runs the Python blocks of a page of the docs, one after another, in an empty folder.
+
+    Given names that the page takes as known, it returns all that the blocks defined.
+    """
+
+    def run(page: str, **known: Any) -> dict[str, Any]:
+        monkeypatch.chdir(tmp_path)
+        text = (DOCS / page).read_text(encoding="utf-8")
+        blocks = list(re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+        assert blocks, f"{page} has no Python"
+        for block in blocks:
+            line = text.count("\n", 0, block.start(1))
+            exec(compile("\n" * line + block[1], DOCS / page, "exec"), known)  # its tracebacks name the page's lines
+        return known
+
+    return run
 
 
 @pytest.fixture
