@@ -42,8 +42,8 @@ def run_snippets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..
         blocks = list(re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
         assert blocks, f"{page} has no Python"
         for block in blocks:
-            line = text.count("\n", 0, block.start(1))
-            exec(compile("\n" * line + block[1], DOCS / page, "exec"), known)  # its tracebacks name the page's lines
+            lines_above = "\n" * text.count("\n", 0, block.start(1))  # tracebacks then name the page's lines
+            exec(compile(lines_above + block[1], DOCS / page, "exec"), known)
         return known
 
     return run
