@@ -1,23 +1,17 @@
-"""How a model lies on the ranks: whole on each (DDP), or every parameter in shards (FSDP2); and its parts there.
-
-A shard is a plain tensor, what one rank holds of a parameter; the averages and the histories are made of shards,
-without communication. `spread` gives it back the parameter's shape, as a DTensor, under which a checkpoint knows it.
-"""
+"""How a model lies on the ranks: whole on each (DDP), or every parameter in shards (FSDP2)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from riverrun.models import Decoder
@@ -25,6 +19,7 @@ from riverrun.models.attention import rotary_tables
 from riverrun.models.config import DecoderConfig
 from riverrun.models.objective import Objective
 from riverrun.ranks import Ranks
+from riverrun.sharding import forget_gathered, own_part, shard
 from riverrun.train.engine import Engine
 
 Layout = Literal["alone", "ddp", "fsdp"]
@@ -53,9 +48,7 @@ class Trainee:
 
     def weights_changed(self) -> None:
         """Forget what was gathered of weights that have changed since; to be called around evaluations."""
-        for module in self.objective.modules():
-            if isinstance(module, FSDPModule):
-                module.reshard()
+        forget_gathered(self.objective)
 
 
 def new_trainee(
@@ -113,42 +106,3 @@ def _summed(bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
     assert work is not None
     summed: torch.futures.Future[Tensor] = work.get_future().then(lambda future: future.value()[0])
     return summed
-
-
-def shard(tensor: Tensor) -> Tensor:
-    """What this rank holds of a tensor, in the same memory; the tensor itself where it is whole."""
-    if not isinstance(tensor, DTensor):
-        return tensor
-    with torch.no_grad():
-        return tensor.to_local()
-
-
-def shards(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """What this rank holds of each."""
-    return [shard(tensor) for tensor in tensors]
-
-
-def spread(part: Tensor, like: Tensor) -> Tensor:
-    """A shard as the DTensor that it is part of, laid out like a parameter, in the shard's own memory.
-
-    Shape and stride are the parameter's: to infer them would take communication, and goes wrong on uneven shards.
-    """
-    if not isinstance(like, DTensor):
-        return part
-    mesh = like.device_mesh
-    if part.device.type != mesh.device_type:
-        mesh = _mesh_on(part.device.type, mesh.size())
-    return DTensor.from_local(
-        part, mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
-    )
-
-
-def own_part(whole: Tensor, like: Tensor) -> Tensor:
-    """This rank's shard of a tensor that every rank has whole, laid out like a sharded parameter."""
-    assert isinstance(like, DTensor)
-    return shard(distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None))
-
-
-@lru_cache
-def _mesh_on(device_type: str, size: int) -> DeviceMesh:
-    return init_device_mesh(device_type, (size,))

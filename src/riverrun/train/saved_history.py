@@ -18,7 +18,7 @@ from torch import Tensor
 from riverrun.averaging import History, Mixture, combine
 from riverrun.averaging.layout import BlockLayout, Span
 from riverrun.runs.checkpoint import Checkpoint, Part
-from riverrun.train.parallel import shard, spread
+from riverrun.sharding import shard, spread
 
 OPEN = "history/open"
 

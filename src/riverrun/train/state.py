@@ -25,8 +25,9 @@ from riverrun.models import Decoder
 from riverrun.ranks import Ranks
 from riverrun.runs import checkpoint
 from riverrun.runs.checkpoint import Checkpoint, Part
+from riverrun.sharding import shard, shards, spread
 from riverrun.train.optimizer import optimizer_tensors
-from riverrun.train.parallel import Trainee, shard, shards, spread
+from riverrun.train.parallel import Trainee
 from riverrun.train.plan import Plan
 from riverrun.train.saved_history import history_facts, history_parts, load_history, new_history, saved_facts
 from riverrun.train.schedule_free import NAME as SCHEDULE_FREE
