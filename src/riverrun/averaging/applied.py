@@ -8,7 +8,9 @@ from torch import Tensor
 
 
 @contextmanager
-def applied(params: Iterable[Tensor], values: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+def applied(
+    params: Iterable[Tensor], values: Iterable[Tensor], *, keep: torch.device | None = None
+) -> Iterator[list[Tensor]]:
     """Put ``values`` into the live ``params``; on leaving, put the raw weights back bit for bit.
 
     The raw weights return however the block ends. The parameters stay the same tensors, so tied weights,
@@ -18,6 +20,7 @@ def applied(params: Iterable[Tensor], values: Iterable[Tensor]) -> Iterator[list
     Args:
         params: the live parameters, of any dtype and layout.
         values: tensors of the same shapes, such as ``Track.average``; cast to the parameters' dtypes.
+        keep: where the raw weights lie meanwhile; beside the parameters by default.
 
     Yields:
         The raw weights, which code that saves a checkpoint within the block must take instead of ``params``.
@@ -30,7 +33,7 @@ def applied(params: Iterable[Tensor], values: Iterable[Tensor]) -> Iterator[list
         raise ValueError(
             f"values: got {len(values)} tensors; must be {len(params)} of the parameters' shapes"
         )
-    raw = [param.detach().clone() for param in params]
+    raw = [param.detach().to(keep or param.device, copy=True) for param in params]
     try:
         _copy(params, values)
         yield raw

@@ -1,0 +1,144 @@
+"""A schedule as a PyTorch LRScheduler whose state is the position."""
+
+import warnings
+import weakref
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from riverrun.schedules import Schedule
+
+
+class AnytimeLR(LRScheduler):
+    """Sets the LR of every parameter group for update s to the group's peak times ``schedule(s)``.
+
+    It is stepped after each ``optimizer.step()``, as any scheduler; ``last_epoch`` is the position, the number of
+    updates done. The schedule comes from the script and is never saved: a branch is this class with another schedule,
+    given the trunk's state. Before each update the LR is what the schedule says, also where an optimizer's state was
+    loaded that brought another LR along, or a group was added.
+
+    Args:
+        optimizer: its groups may have LRs of their own, numbers or tensors; groups added later take part.
+        schedule: gives the multiplier of the peak.
+        peak_lr: one for all groups, or one for each. Default: each group's "initial_lr" if it has one (where an
+            optimizer's state was loaded before, that of the run it came from), else its "lr".
+        position: the number of updates done.
+
+    Attributes:
+        schedule: as given; it may be replaced, followed by `sync`.
+        base_lrs: the peak of each group.
+
+    Raises:
+        ValueError: as many peaks as groups were not given.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        *,
+        peak_lr: float | Sequence[float] | None = None,
+        position: int = 0,
+    ) -> None:
+        self.schedule = schedule
+        self._written: list[float | Tensor] = []
+        if peak_lr is not None:
+            _set_peaks(optimizer, peak_lr)
+        super().__init__(optimizer)
+        if position:
+            self.last_epoch = position
+            self.sync()
+        this = weakref.ref(self)
+
+        def before_update(optimizer: Optimizer, *arguments: Any) -> None:
+            scheduler = this()
+            if scheduler is not None and scheduler._is_disturbed():
+                scheduler.sync()
+
+        optimizer.register_step_pre_hook(before_update)
+
+    @property
+    def position(self) -> int:
+        """The number of updates done: all of its state."""
+        return self.last_epoch
+
+    def get_lr(self) -> list[float | Tensor]:
+        """The LR of each group for the next update."""
+        for group in self.optimizer.param_groups[len(self.base_lrs) :]:
+            self.base_lrs.append(float(group.setdefault("initial_lr", float(group["lr"]))))
+        multiplier = self.schedule(self.last_epoch + 1)
+        return [float(peak) * multiplier for peak in self.base_lrs]
+
+    def sync(self) -> None:
+        """Write the LR of this position into every group, and its peak: after a load, or a change of the schedule."""
+        rates = self.get_lr()
+        for number, (group, peak, lr) in enumerate(
+            zip(self.optimizer.param_groups, self.base_lrs, rates, strict=True)
+        ):
+            before = self._written[number] if number < len(self._written) else group["lr"]
+            if isinstance(
+                before, Tensor
+            ):  # the same tensor as ever: compiled code and captured graphs hold on to it
+                group["lr"] = before.fill_(lr)
+            else:
+                group["lr"] = lr
+            group["initial_lr"] = float(peak)
+        self._note_written()
+
+    def state_dict(self) -> dict[str, Any]:
+        """``{"position": n}``: loads under ``weights_only=True``."""
+        return {"position": self.last_epoch}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on from a position, and write the LR that this schedule has there.
+
+        Of the state of another scheduler, which has a "last_epoch", the position is taken and nothing else, with a
+        warning.
+
+        Raises:
+            ValueError: the state has no position.
+        """
+        if "position" in state_dict:
+            self.last_epoch = int(state_dict["position"])
+        elif "last_epoch" in state_dict:
+            self.last_epoch = int(state_dict["last_epoch"])
+            warnings.warn(
+                f"scheduler state: of another scheduler; its position, {self.last_epoch}, is taken, and nothing else",
+                stacklevel=2,
+            )
+        else:
+            raise ValueError(
+                f"scheduler state: got {sorted(state_dict)}; must have 'position'. "
+                "To begin at a position, give AnytimeLR(..., position=N)"
+            )
+        self.sync()
+
+    def _update_lr(self, epoch: int | None = None) -> None:
+        """What `step` calls: a position further, or to another one, then the LR."""
+        self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
+        self.sync()
+
+    def _is_disturbed(self) -> bool:
+        """Whether somebody else has put an LR into a group, or added one."""
+        groups = self.optimizer.param_groups
+        return len(groups) != len(self._written) or any(
+            group["lr"] is not own if isinstance(own, Tensor) else group["lr"] != own
+            for group, own in zip(groups, self._written, strict=True)
+        )
+
+    def _note_written(self) -> None:
+        groups = self.optimizer.param_groups
+        self._written = [group["lr"] for group in groups]
+        self._last_lr = [lr.clone() if isinstance(lr, Tensor) else lr for lr in self._written]
+
+
+def _set_peaks(optimizer: Optimizer, peak_lr: float | Sequence[float]) -> None:
+    groups = optimizer.param_groups
+    peaks = list(peak_lr) if isinstance(peak_lr, Sequence) else [peak_lr] * len(groups)
+    if len(peaks) != len(groups):
+        raise ValueError(f"peak_lr: got {len(peaks)}; must be one, or {len(groups)}, one for each group")
+    for group, peak in zip(groups, peaks, strict=True):
+        group["initial_lr"] = float(peak)
