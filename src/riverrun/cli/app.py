@@ -19,6 +19,7 @@ from riverrun.cli.compare import compare
 from riverrun.cli.console import ranks_of_launcher, speaks
 from riverrun.cli.data import ingest, inspect
 from riverrun.cli.doctor import doctor
+from riverrun.cli.evaluate import evaluate
 from riverrun.cli.export import export
 from riverrun.cli.feed import feed
 from riverrun.cli.forecast import forecast
@@ -27,6 +28,7 @@ from riverrun.cli.merge import merge
 from riverrun.cli.plan import plan
 from riverrun.cli.probe import probe
 from riverrun.cli.theory_fit import fit
+from riverrun.cli.track import track
 from riverrun.cli.train import train
 from riverrun.cli.tree import tree
 from riverrun.errors import ElsewhereError, RiverrunError
@@ -67,9 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tree,
         best,
         average,
+        evaluate,
         generate,
         export,
         merge,
+        track,
         compare,
         forecast,
         plan,
