@@ -4,6 +4,7 @@ import warnings
 
 import pytest
 import torch
+from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
 from riverrun.integrations.torch import AnytimeLR
 from riverrun.schedules import WSDS, Constant, Cosine, InverseSqrt
@@ -102,6 +103,17 @@ def test_a_load_writes_the_lr_at_once_and_so_does_sync():
     assert optimizer.param_groups[0]["lr"] == 7.0
     scheduler.sync()
     assert optimizer.param_groups[0]["lr"] == PEAK * SCHEDULE(101)
+
+
+@pytest.mark.parametrize("lr", [PEAK, torch.tensor(PEAK)], ids=["float", "tensor"])
+def test_a_distributed_checkpoint_of_a_new_optimizer_changes_no_weight(lr):
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=0.5)
+    scheduler = AnytimeLR(optimizer, SCHEDULE)
+    before = [parameter.clone() for parameter in model.parameters()]
+    get_optimizer_state_dict(model, optimizer)  # takes a step without LR and gradients, to have state to save
+    assert all(map(torch.equal, before, model.parameters()))
+    assert train(optimizer, scheduler, 1) == [[pytest.approx(PEAK * SCHEDULE(1))]]
 
 
 def test_it_may_begin_at_a_position():

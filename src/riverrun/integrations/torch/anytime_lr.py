@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from riverrun.schedules import Schedule
+from riverrun.sharding import shard
 
 
 class AnytimeLR(LRScheduler):
@@ -55,7 +56,7 @@ class AnytimeLR(LRScheduler):
 
         def before_update(optimizer: Optimizer, *arguments: Any) -> None:
             scheduler = this()
-            if scheduler is not None and scheduler._is_disturbed():
+            if scheduler is not None and scheduler._is_disturbed() and not _makes_state(optimizer):
                 scheduler.sync()
 
         optimizer.register_step_pre_hook(before_update)
@@ -142,3 +143,16 @@ def _set_peaks(optimizer: Optimizer, peak_lr: float | Sequence[float]) -> None:
         raise ValueError(f"peak_lr: got {len(peaks)}; must be one, or {len(groups)}, one for each group")
     for group, peak in zip(groups, peaks, strict=True):
         group["initial_lr"] = float(peak)
+
+
+def _makes_state(optimizer: Optimizer) -> bool:
+    """Whether it is a step without LR and gradients, by which distributed checkpoints make an optimizer its state.
+
+    It must change no parameter; at the schedule's LR, weight decay would.
+    """
+    return all(float(group["lr"]) == 0 for group in optimizer.param_groups) and not any(
+        shard(parameter.grad).any()
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+        if parameter.grad is not None
+    )
