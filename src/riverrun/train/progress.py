@@ -37,7 +37,7 @@ class Progress(Protocol):
         """The held-out losses of a position are known."""
 
     def note(self, text: str) -> None:
-        """Something worth a line happened."""
+        """Something worth a line happened; threads that feed trackers tell it as well."""
 
     def end(self) -> None:
         """Training is over."""

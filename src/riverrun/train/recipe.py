@@ -17,6 +17,7 @@ from pydantic import Field, TypeAdapter
 
 from riverrun.averaging import BlockLayout, Profile, parse_profile
 from riverrun.models import DecoderConfig
+from riverrun.trackers import check_tracker
 from riverrun.train.schedule_table import check_schedule_table
 from riverrun.train.settings import (
     Count,
@@ -203,9 +204,16 @@ class Checkpoints:
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """A line of metrics every `every` updates, and at every readout."""
+    """A line of metrics every `every` updates, and at every readout; `trackers` are fed from these lines."""
 
     every: Count = 10
+    trackers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for tracker in self.trackers:
+            check_tracker("trackers", tracker)
+        if len(set(self.trackers)) < len(self.trackers):
+            raise ValueError(f"trackers: got {list(self.trackers)}; each may be named once")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,6 +289,7 @@ OPERATIONAL = (
     "engine.parallel",
     "engine.patience",
     "engine.recompute",
+    "metrics.trackers",
     "optimizer.on_nonfinite",
 )
 

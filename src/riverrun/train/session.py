@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from riverrun.errors import CheckpointError
 from riverrun.ranks import ALONE, Ranks
 from riverrun.runs import Checkpoint, Fork, Node, RunError, Tree
 from riverrun.runs.metrics import read_records
+from riverrun.trackers import require_tracker
 from riverrun.train.engine import Engine, settle
 from riverrun.train.memory import check_memory, layout_of
 from riverrun.train.optimizer import build_optimizers
@@ -68,6 +70,8 @@ def open_session(
     `origin` is where a new branch forks off; None makes a trunk. `note` is told about damaged checkpoints that were
     passed over. Several `ranks` open it together; the first of them creates the node, and verifies checkpoints.
     """
+    for tracker in recipe.metrics.trackers:
+        ranks.once(partial(require_tracker, "metrics.trackers", tracker))
     there = ranks.once(lambda: node.exists)
     if there:
         if origin is not None and node.parent is not None:

@@ -13,6 +13,7 @@ import torch
 from riverrun.ranks import Ranks, joined
 from riverrun.runs import Node, RunError
 from riverrun.runs.metrics import append_record
+from riverrun.trackers import fed_live
 from riverrun.train.journal import Journal
 from riverrun.train.loop import NonFiniteError, advance
 from riverrun.train.plan import Plan
@@ -68,14 +69,15 @@ def train_stretch(
         session = open_it(ranks)
         plan, state = session.plan, session.state
         stop = stop_of(session)
-        if state.step < stop:
-            with _journal(session, stop, progress) as journal:
-                advance(session, stop, signals, journal)
-        else:
-            progress.note(f"{node.id} is at step {state.step:,} already")
-        signals.agree(ranks.sum(signals.wishes))
-        if signals.agreed is None:
-            _read_out_on_top(session)
+        with fed_live(node, plan.recipe.metrics.trackers if ranks.first else (), progress.note):
+            if state.step < stop:
+                with _journal(session, stop, progress) as journal:
+                    advance(session, stop, signals, journal)
+            else:
+                progress.note(f"{node.id} is at step {state.step:,} already")
+            signals.agree(ranks.sum(signals.wishes))
+            if signals.agreed is None:
+                _read_out_on_top(session)
         return Outcome(node, plan, state.step, signals.exit_code)
 
 
