@@ -72,7 +72,7 @@ def test_json_has_the_manifest(riverrun, models):
 
 
 def test_a_terminal_s_absence_gives_lines_with_the_rate(riverrun, models, monkeypatch):
-    monkeypatch.setattr("riverrun.cli.merge._Progress.seconds_between_lines", 0.0)
+    monkeypatch.setattr("riverrun.cli.merge.MergeProgress.seconds_between_lines", 0.0)
     ended = riverrun("merge", "one", "two", "--out", "out")
     assert ended.err.startswith("merging ")
     assert "GB/s" in ended.err

@@ -25,6 +25,7 @@ def average(
     sweep: bool = False,
     node: str = "trunk",
     out: Path | None = None,
+    readout: str = "raw",
     dtype: Dtype = "float32",
     snap: bool = False,
     max_bound: float = 0.25,
@@ -32,15 +33,20 @@ def average(
 ) -> None:
     """Average the weights of a run over any part of its past: made from its history, scored, written out.
 
+    Of other trainers' runs: made from the checkpoints that Hugging Face's Trainer or Lightning left, and written out.
+
     Args:
-        run: directory of the run.
-        at: the position: a step such as 1200, "65M tokens", "2x", or latest. Positions between checkpoints will do.
+        run: directory of the run; or a folder with checkpoint-STEP folders or with *.ckpt files.
+        at: the position: a step such as 1200, "65M tokens", "2x", or latest. Positions between checkpoints will do,
+            but for other trainers' runs.
         profile: tail:0.2 (equal weights on the last 20%), half-life:25 (a half-life of 1/25 of the run), uniform,
             uniform:from=1000, decay-like:sqrt:0.2 (what such a decay over the last 20% amounts to), ema:0.999, or a
             file.csv of weights; may be given several times.
         sweep: score the usual profiles instead, write none, and name the best.
         node: trunk, or the name of a branch.
         out: where to write; readouts/PROFILE-STEP in the node's folder if not given. Must not exist.
+        readout: of checkpoints of Lightning: raw, or averaged for the weights that its callbacks for weight averaging
+            kept.
         dtype: of the written weights.
         snap: move the edges of windows to edges of blocks: exact averages of windows nearly as long.
         max_bound: refuse an average with more than this share of its weight on other iterates than asked.
@@ -48,6 +54,7 @@ def average(
     """
     import sys
 
+    from riverrun.cli.average_series import average_series
     from riverrun.cli.positions import parse_position
     from riverrun.errors import SettingError
     from riverrun.runs import Tree
@@ -62,6 +69,19 @@ def average(
         raise SettingError(f"--out {out}: takes one profile, and there are {len(profile)}; leave it out")
     if not 0 <= max_bound <= 1:
         raise SettingError(f"--max-bound: got {max_bound:g}; must be a share from 0 to 1")
+    if run.is_dir() and not (run / "trunk").exists():
+        if sweep or node != "trunk":
+            raise SettingError(
+                f"{'--sweep' if sweep else f'--node {node}'}: is for runs of riverrun, which {run} is not; leave it out"
+            )
+        average_series(
+            run, at, profile, out=out, readout=readout, dtype=dtype, snap=snap, max_bound=max_bound, json=json
+        )
+        return
+    if readout != "raw":
+        raise SettingError(
+            f"--readout: got {readout!r}; is for checkpoints of Lightning, which {run} does not hold; leave it out"
+        )
     source = Tree.open(run).node(node)
     asked = {
         "at": parse_position(at),
@@ -71,10 +91,11 @@ def average(
     if sweep:
         _sweep(source, asked, json)
     else:
-        _write(source, [_parsed(spec) for spec in profile], asked | {"snap": snap}, out, dtype, json)
+        _write(source, [parsed_profile(spec) for spec in profile], asked | {"snap": snap}, out, dtype, json)
 
 
-def _parsed(spec: str) -> Profile:
+def parsed_profile(spec: str) -> Profile:
+    """`--profile`, or what is wrong with it."""
     from riverrun.averaging import parse_profile
     from riverrun.errors import SettingError
 

@@ -29,15 +29,17 @@ def merge(
     json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Average checkpoints into one Hugging Face directory, streamed from disk to disk.
+    """Average checkpoints into one model, streamed from disk to disk.
 
     Args:
-        inputs: Hugging Face directories with safetensors, or checkpoints of riverrun; oldest first.
-        out: directory to write. Must not exist.
+        inputs: Hugging Face directories with safetensors, checkpoints of Lightning, or checkpoints of riverrun; oldest
+            first. Or one folder with the checkpoints that Hugging Face's Trainer or Lightning left.
+        out: directory to write: in Hugging Face format, or with model.ckpt for Lightning. Must not exist.
         profile: uniform; weights:0.2,0.3,0.5; a decay that the merge stands for (linear, sqrt, cosine, power:2,
             inverse:floor=0.1); or a profile over positions (half-life:25, tail:0.2, uniform:from=1000, ...).
         positions: of the inputs in steps, as in 1000,2000; needed where they do not tell theirs.
-        readout: which weights of riverrun's checkpoints: raw, ema-25, ...
+        readout: which weights of riverrun's checkpoints: raw, ema-25, ...; of Lightning's: raw, or averaged for
+            those that its callbacks for weight averaging kept.
         dtype: of the floats in the output; as stored if not given.
         shard_bytes: largest size of one file of the output.
         hashes: leave the sha256 of files out of the manifest; may halve the time where few cores are free.
@@ -71,7 +73,7 @@ def merge(
         _print_plan(plan, out, as_json=json)
         return
     start = time.perf_counter()
-    with _leaving_tidily(), _Progress(quiet) as progress:
+    with leaving_tidily(), MergeProgress(quiet) as progress:
         manifest = carry_out(plan, out, progress.show, hashes=hashes)
     seconds = time.perf_counter() - start
     node, scored = None, {}
@@ -157,7 +159,7 @@ def _print_json(content: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _leaving_tidily() -> Iterator[None]:
+def leaving_tidily() -> Iterator[None]:
     """Let SIGTERM and SIGHUP end the merge as Ctrl-C does, which removes what was half-written."""
     import signal
     import sys
@@ -177,7 +179,7 @@ def _leaving_tidily() -> Iterator[None]:
             signal.signal(which, handler)
 
 
-class _Progress:
+class MergeProgress:
     """A progress bar on a terminal; elsewhere a line on standard error every few seconds."""
 
     seconds_between_lines = 5.0
@@ -199,7 +201,7 @@ class _Progress:
         self._task = self._bar.add_task("merging", total=None, rate="")
         self._next_line = self.seconds_between_lines
 
-    def __enter__(self) -> _Progress:
+    def __enter__(self) -> MergeProgress:
         self._bar.start()
         return self
 

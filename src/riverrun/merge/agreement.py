@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from riverrun.merge.errors import MergeError
@@ -76,6 +75,13 @@ def check_dtypes(inputs: Sequence[Input], names: Sequence[str], chosen: bool) ->
                 )
 
 
+def begin_alike(one: Stored, two: Stored) -> bool:
+    """Whether two tensors are of one dtype and shape, and their first MiB is the same."""
+    if (one.dtype, one.shape) != (two.dtype, two.shape):
+        return False
+    return next(_pieces(one), b"") == next(_pieces(two), b"")
+
+
 def _check_tied(name: str, source: Input, lacking: Input) -> None:
     complaint = f"{lacking.path}: has no tensor {name}, which {source.path} has"
     if _tied(source.config) is False:
@@ -99,11 +105,11 @@ def _tied(config: Mapping[str, Any]) -> bool | None:
 
 
 def _same_bytes(one: Stored, two: Stored) -> bool:
-    return all(a == b for a, b in zip(_pieces(one.file, one), _pieces(two.file, two), strict=True))
+    return all(a == b for a, b in zip(_pieces(one), _pieces(two), strict=True))
 
 
-def _pieces(path: Path, stored: Stored) -> Iterator[bytes]:
-    with open(path, "rb") as file:
+def _pieces(stored: Stored) -> Iterator[bytes]:
+    with open(stored.file, "rb") as file:
         file.seek(stored.offset)
         for begin in range(0, stored.bytes, _PIECE):
             yield file.read(min(_PIECE, stored.bytes - begin))

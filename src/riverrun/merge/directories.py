@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from riverrun.merge.errors import MergeError
+from riverrun.merge.errors import IncompleteError, MergeError
 from riverrun.merge.headers import Stored, read_header
 from riverrun.merge.inputs import Input
 
@@ -17,6 +17,8 @@ MANIFEST = "riverrun.json"
 
 # Where training left these beside a model, they belong to that training.
 _NOT_COPIED = {INDEX, MANIFEST, "trainer_state.json"}
+# Pickles that the Trainer writes, and that hold no weights.
+_BESIDE_WEIGHTS = ("optimizer", "rng_state", "scaler", "scheduler", "training_args")
 _COPIED_SUFFIXES = {".json", ".txt", ".model", ".jinja", ".py", ".tiktoken"}
 _COPIED_NAMES = ("LICENSE", "NOTICE")
 
@@ -37,7 +39,7 @@ def open_directory(path: Path) -> Input:
     elif whole.exists():
         tensors = read_header(whole)
     else:
-        raise MergeError(_nothing_to_merge(path))
+        raise (IncompleteError if path.is_dir() else MergeError)(_nothing_to_merge(path))
     return Input(path=path, tensors=tensors, config=_config(path), position=_position(path))
 
 
@@ -78,15 +80,25 @@ def _nothing_to_merge(path: Path) -> str:
         return f"{path}: {'is no directory' if path.exists() else 'there is no such directory'}"
     if (path / "node.json").exists() or (path / "trunk").exists():
         return f"{path}: is a run, not a model; name its checkpoints, as in RUN/trunk/checkpoints/00001000"
+    if shards := sorted(path.glob("pytorch_model_fsdp*")):
+        return (
+            f"{path}: holds its weights as shards of FSDP ({shards[0].name}), with a pickle of what lies where, which "
+            f"riverrun never loads; make a model of them: accelerate merge-weights {shards[0]} {path}"
+        )
     pickles = [
-        file.name for file in sorted(path.iterdir()) if file.suffix in (".bin", ".pt", ".pth", ".ckpt")
+        file.name
+        for file in sorted(path.iterdir())
+        if file.suffix in (".bin", ".pt", ".pth", ".ckpt") and not file.name.startswith(_BESIDE_WEIGHTS)
     ]
     if pickles:
         return (
             f"{path}: holds its weights as a pickle ({pickles[0]}), which riverrun never loads; write it again as "
             "safetensors (save_pretrained of transformers does)"
         )
-    return f"{path}: has neither {WEIGHTS} nor {INDEX}, and is no checkpoint of riverrun either"
+    return (
+        f"{path}: has neither {WEIGHTS} nor {INDEX}, is no checkpoint of riverrun either, and holds no checkpoint-STEP "
+        "folders or *.ckpt files"
+    )
 
 
 def _config(path: Path) -> dict[str, Any]:

@@ -5,3 +5,7 @@ from riverrun.errors import RiverrunError
 
 class MergeError(RiverrunError):
     """An input of a merge is missing or damaged, or does not fit the others."""
+
+
+class IncompleteError(MergeError):
+    """What lies there is no whole checkpoint: refused where it was named, passed over in a series."""

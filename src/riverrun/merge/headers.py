@@ -18,7 +18,7 @@ from riverrun.merge.errors import MergeError
 FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 """Bytes per element of the dtypes that are averaged; all others are copied."""
 
-_SIZES = FLOATS | {
+SIZES = FLOATS | {
     "I64": 8,
     "U64": 8,
     "I32": 4,
@@ -29,6 +29,8 @@ _SIZES = FLOATS | {
     "U8": 1,
     "BOOL": 1,
 }
+"""Bytes per element of all dtypes that are read."""
+
 # What the safetensors library itself refuses to read.
 _LONGEST_HEADER = 100_000_000
 
@@ -57,7 +59,7 @@ class Stored:
     @property
     def itemsize(self) -> int:
         """Bytes per element."""
-        return _SIZES[self.dtype]
+        return SIZES[self.dtype]
 
     @property
     def bytes(self) -> int:
@@ -117,7 +119,7 @@ def _entry(path: Path, name: str, entry: Any, begin: int) -> Stored:
         sound = False
     if not sound:
         raise MergeError(f"{path}: the header's entry for {name} is damaged; fetch the file again")
-    if dtype not in _SIZES:
+    if dtype not in SIZES:
         hint = "; turn quantised weights back into bfloat16 first" if str(dtype).startswith("F") else ""
         raise MergeError(f"{path}: {name} has dtype {dtype}, which cannot be merged{hint}")
     stored = Stored(dtype, shape, path, begin + first)

@@ -15,17 +15,22 @@ if TYPE_CHECKING:  # takes a second to import, for what Hugging Face directories
 RAW = "raw"
 """The readout that is no average."""
 
+AVERAGED = "averaged"
+"""The readout of a Lightning checkpoint that a callback for weight averaging kept."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Input:
-    """A Hugging Face directory, or a readout of a riverrun checkpoint under the names of that format.
+    """A Hugging Face directory, a Lightning checkpoint, or a readout of a riverrun checkpoint under Hugging Face names.
 
     Attributes:
         path: absolute.
         tensors: name -> tensor, in the order of the files and of their data.
         config: what describes the model; inputs of one merge must agree on it.
         position: updates done, where the input tells.
-        checkpoint: the checkpoint; None for a Hugging Face directory.
+        checkpoint: the checkpoint of riverrun; None for another input.
+        entries: what a Lightning checkpoint holds beside the tensors that can go into a merge; None for another input.
+        notes: which of several weights were read, one line each.
     """
 
     path: Path
@@ -33,6 +38,8 @@ class Input:
     config: Mapping[str, Any]
     position: int | None = None
     checkpoint: Checkpoint | None = None
+    entries: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def files(self) -> list[Path]:

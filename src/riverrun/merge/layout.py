@@ -10,14 +10,18 @@ from pathlib import Path
 from riverrun.merge.directories import INDEX, WEIGHTS
 from riverrun.merge.headers import Stored
 
+CHECKPOINT = "model.ckpt"
+"""The file that a merge of Lightning's checkpoints gives."""
+
 
 @dataclass(frozen=True)
 class Shard:
-    """One safetensors file.
+    """One safetensors file, or a checkpoint of Lightning.
 
     Attributes:
         name: of the file.
-        header: its first bytes: the length, and the JSON padded to a multiple of 8.
+        header: its first bytes: the length, and the JSON padded to a multiple of 8; empty for a checkpoint, of which
+            all but the contents of tensors is written at once.
         tensors: name -> place, in the order of the data.
     """
 
@@ -55,6 +59,11 @@ def lay_out(tensors: Sequence[tuple[str, str, tuple[int, ...]]], shard_bytes: in
         _shard(f"model-{number:05}-of-{count:05}.safetensors", group)
         for number, group in enumerate(groups, 1)
     )
+
+
+def one_file(tensors: Sequence[tuple[str, str, tuple[int, ...]]]) -> Shard:
+    """A checkpoint of Lightning; where its tensors lie is known when it is written."""
+    return Shard(CHECKPOINT, b"", {name: Stored(dtype, shape, Path(), 0) for name, dtype, shape in tensors})
 
 
 def write_index(folder: Path, shards: Sequence[Shard]) -> None:

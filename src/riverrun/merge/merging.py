@@ -6,13 +6,14 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import riverrun
 from riverrun.errors import CheckpointError, SettingError
 from riverrun.merge.directories import MANIFEST, copy_description
+from riverrun.merge.hashing import FileHash
 from riverrun.merge.layout import write_index
 from riverrun.merge.plan import MergePlan, check_target
 from riverrun.merge.stream import Written, merge_tensors
@@ -42,7 +43,9 @@ def merge(
     *,
     hashes: bool = True,
 ) -> dict[str, Any]:
-    """Write the merged model to `out`, a Hugging Face directory; on any error nothing is left behind.
+    """Write the merged model to `out`; on any error nothing is left behind.
+
+    That is a Hugging Face directory, or a folder with a checkpoint of Lightning where the inputs are such.
 
     Args:
         plan: from `plan_merge`.
@@ -69,11 +72,11 @@ def merge(
 
     try:
         with published_directory(out) as folder:
-            _describe(plan, folder)
+            plan = _describe(plan, folder)
             written = merge_tensors(plan, folder, report, hashes)
             _verify(plan, written)
             write_index(folder, plan.shards)
-            manifest = _manifest(plan, folder, written)
+            manifest = _manifest(plan, folder, written, hashes)
             (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
             report(total)
     except OSError as error:
@@ -90,15 +93,21 @@ def _writing(error: OSError, plan: MergePlan) -> bool:
     )
 
 
-def _describe(plan: MergePlan, folder: Path) -> None:
-    """Everything beside the tensors: that of the last input."""
+def _describe(plan: MergePlan, folder: Path) -> MergePlan:
+    """Write everything beside the tensors: that of the last input. The plan comes back with their places."""
     last = plan.inputs[-1]
+    if last.entries is not None:
+        from riverrun.merge.lightning_output import write_without_contents
+
+        (planned,) = plan.shards
+        return replace(plan, shards=(write_without_contents(planned, plan.inputs, folder),))
     if last.checkpoint is None:
         copy_description(last.path, folder, plan.dtype)
     else:
         from riverrun.merge.checkpoints import write_checkpoint_description
 
         write_checkpoint_description(last.checkpoint, folder, plan.dtype or "float32")
+    return plan
 
 
 def _verify(plan: MergePlan, written: Written) -> None:
@@ -111,11 +120,13 @@ def _verify(plan: MergePlan, written: Written) -> None:
                 raise CheckpointError(f"{source.path}: {file.name} does not match its sha256")
 
 
-def _manifest(plan: MergePlan, folder: Path, written: Written) -> dict[str, Any]:
+def _manifest(plan: MergePlan, folder: Path, written: Written, hashes: bool) -> dict[str, Any]:
     copied = [
         file for file in sorted(folder.iterdir()) if file.name not in {shard.name for shard in plan.shards}
     ]
     outputs = {shard.name: written.outputs.get(shard.name) for shard in plan.shards}
+    for name in (shard.name for shard in plan.shards if hashes and not shard.header):
+        outputs[name] = FileHash(folder / name).finish()
     outputs |= {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in copied}
     differing = [
         f"{name} holds no floats and differs in {path}; the last input's was taken"
@@ -126,6 +137,7 @@ def _manifest(plan: MergePlan, folder: Path, written: Written) -> dict[str, Any]
         "kind": "merge",
         "riverrun": riverrun.__version__,
         "profile": plan.profile,
+        "bound": plan.bound,
         "readout": plan.readout,
         "dtype": plan.dtype,
         "step": plan.inputs[-1].position,

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from riverrun.errors import SettingError
 from riverrun.merge.agreement import check_configurations, check_dtypes, common_tensors
-from riverrun.merge.directories import open_directory
+from riverrun.merge.directories import MANIFEST, open_directory
 from riverrun.merge.errors import MergeError
 from riverrun.merge.inputs import RAW, Input, is_checkpoint
-from riverrun.merge.layout import Shard, lay_out
-from riverrun.merge.weights import Weights, by_order, by_position, normalised, positional
+from riverrun.merge.layout import CHECKPOINT, Shard, lay_out, one_file
+from riverrun.merge.lightning import is_lightning, open_lightning
+from riverrun.merge.series import holds_series, read_series
+from riverrun.merge.weights import Weights, by_order, by_position, error_bound, normalised, positional
 from riverrun.schedules.shapes import SHAPES
 from riverrun.units import short_bytes
 
@@ -37,6 +39,8 @@ class MergePlan:
         dtype: the one asked for, "float32", "bfloat16" or "float16"; None keeps each tensor's.
         shards: the files to write.
         notes: what a user should know, one line each.
+        bound: total variation between the weights that iterates get, each checkpoint standing for those since the one
+            before, and those of the profile; None where the weights do not go by positions.
     """
 
     inputs: tuple[Input, ...]
@@ -46,6 +50,7 @@ class MergePlan:
     dtype: str | None
     shards: tuple[Shard, ...]
     notes: tuple[str, ...]
+    bound: float | None = None
 
     @property
     def weights(self) -> tuple[float, ...]:
@@ -85,11 +90,12 @@ def plan_merge(
     """Check everything that can be checked without reading tensors.
 
     Args:
-        inputs: Hugging Face directories or checkpoints of riverrun, one or more, oldest first.
+        inputs: Hugging Face directories, checkpoints of Lightning or checkpoints of riverrun, one or more, oldest
+            first; or one folder that holds the checkpoints of a run, as `read_series` takes it.
         profile: "uniform", "weights:0.2,0.3,0.5", a decay ("linear", "sqrt", "power:2", "inverse:floor=0.1"), or any
             profile of `riverrun.averaging` ("half-life:25", "tail:0.2"), which needs positions.
         positions: of the inputs in steps, increasing; those that the inputs tell if not given.
-        readout: which weights of checkpoints: "raw", or a track such as "ema-25".
+        readout: which weights of checkpoints: "raw", a track such as "ema-25", or, of Lightning, "averaged".
         dtype: of the floats in the output, "float32", "bfloat16" or "float16"; as stored if not given.
         shard_bytes: largest size of one safetensors file of the output, if it holds more than one tensor.
 
@@ -100,21 +106,55 @@ def plan_merge(
     """
     if not inputs:
         raise SettingError("inputs: got none; name one directory or more, oldest first")
+    check_output(dtype, shard_bytes)
+    opened, found = _opened([Path(path).resolve() for path in inputs], readout)
+    sources = _placed(opened, positions)
+    shares, bound = _weights(profile, sources, given=positions is not None)
+    notes = [*found]
+    if bound and sources[-1].checkpoint is None:
+        notes.append(f"{bound:.1%} of the weight lies on other iterates than {profile} asks for")
+    return planned(
+        sources,
+        shares,
+        profile,
+        readout=readout,
+        dtype=dtype,
+        shard_bytes=shard_bytes,
+        notes=notes,
+        bound=bound,
+    )
+
+
+def check_output(dtype: str | None, shard_bytes: int) -> None:
+    """Refuse what cannot be written."""
     if dtype is not None and dtype not in DTYPES:
         raise SettingError(f"--dtype: got {dtype!r}; must be one of {', '.join(DTYPES)}")
     if shard_bytes < 1:
         raise SettingError(f"--shard-bytes: got {shard_bytes:,}; must be at least 1")
-    sources = _placed(_opened([Path(path).resolve() for path in inputs], readout), positions)
+
+
+def planned(
+    sources: Sequence[Input],
+    shares: Weights,
+    profile: str,
+    *,
+    readout: str,
+    dtype: str | None,
+    shard_bytes: int,
+    notes: Sequence[str],
+    bound: float | None,
+) -> MergePlan:
+    """The plan for inputs whose weights are known; `MergeError` where they do not fit together."""
     check_configurations(sources)
     names = common_tensors(sources)
     check_dtypes(sources, names, chosen=dtype is not None)
     if not names:
         raise MergeError(f"{sources[0].path}: holds no tensors")
-    shares = _weights(profile, sources, given=positions is not None)
     left_out = sorted({name for source in sources for name in source.tensors} - set(names))
-    notes = [f"{name} is a copy of a tied tensor, and is left out" for name in left_out]
+    told = [*notes, *sources[-1].notes]
+    told += [f"{name} is a copy of a tied tensor, and is left out" for name in left_out]
     if (note := normalised(profile)) is not None:
-        notes.append(note)
+        told.append(note)
     order = next(source for source, weight in zip(sources, shares.values, strict=True) if weight)
     stored = ((name, order.tensors[name]) for name in order.tensors if name in set(names))
     outputs = [
@@ -122,13 +162,14 @@ def plan_merge(
         for name, tensor in stored
     ]
     return MergePlan(
-        inputs=sources,
+        inputs=tuple(sources),
         shares=shares,
         profile=profile,
         readout=readout,
         dtype=dtype,
-        shards=lay_out(outputs, shard_bytes),
-        notes=tuple(notes),
+        shards=lay_out(outputs, shard_bytes) if sources[-1].entries is None else (one_file(outputs),),
+        notes=tuple(dict.fromkeys(told)),
+        bound=bound,
     )
 
 
@@ -140,6 +181,10 @@ def check_target(plan: MergePlan, out: Path) -> None:
     """
     if out.exists() or out.is_symlink():
         raise SettingError(f"--out {out}: exists already; name another directory or remove it")
+    if plan.inputs[-1].entries is not None and out.suffix == ".ckpt":
+        raise SettingError(
+            f"--out {out}: must be a folder, for {CHECKPOINT} and {MANIFEST}; name it {out.with_suffix('')}"
+        )
     for source in plan.inputs:
         if out.resolve().is_relative_to(source.path):
             raise SettingError(f"--out {out}: lies inside the input {source.path}; name another directory")
@@ -154,7 +199,23 @@ def check_target(plan: MergePlan, out: Path) -> None:
         )
 
 
-def _opened(paths: Sequence[Path], readout: str) -> list[Input]:
+def _opened(paths: Sequence[Path], readout: str) -> tuple[Sequence[Input], Sequence[str]]:
+    """The inputs, and what to tell about those of a series."""
+    if len(paths) == 1 and not is_checkpoint(paths[0]) and holds_series(paths[0]):
+        series = read_series(paths[0], readout)
+        return series.members, series.notes
+    return _opened_alone(paths, readout), ()
+
+
+def _opened_alone(paths: Sequence[Path], readout: str) -> list[Input]:
+    lightning = [is_lightning(path) for path in paths]
+    if all(lightning):
+        return [open_lightning(path, readout) for path in paths]
+    if any(lightning):
+        one, other = paths[lightning.index(True)], paths[lightning.index(False)]
+        raise MergeError(
+            f"{one}: is a checkpoint of Lightning, and {other} is not; name such checkpoints alone"
+        )
     kinds = [is_checkpoint(path) for path in paths]
     if any(kinds) != all(kinds):
         one, other = paths[kinds.index(True)], paths[kinds.index(False)]
@@ -182,7 +243,8 @@ def _placed(sources: Sequence[Input], positions: Sequence[int] | None) -> tuple[
     return tuple(replace(source, position=at) for source, at in zip(sources, positions, strict=True))
 
 
-def _weights(profile: str, sources: Sequence[Input], given: bool) -> Weights:
+def _weights(profile: str, sources: Sequence[Input], given: bool) -> tuple[Weights, float | None]:
+    """And the error bound, where they go by positions."""
     known = [source.position for source in sources]
     found = [position for position in known if position is not None]
     decays = profile.partition(":")[0] in (*SHAPES, "power")
@@ -190,7 +252,7 @@ def _weights(profile: str, sources: Sequence[Input], given: bool) -> Weights:
         _check_increasing(found, sources)
     shares = by_order(profile, len(sources))
     if shares is not None:
-        return shares
+        return shares, None
     shape = positional(profile)
     for source in sources:
         if source.position is None:
@@ -199,7 +261,7 @@ def _weights(profile: str, sources: Sequence[Input], given: bool) -> Weights:
                 "with --positions, as in --positions 1000,2000"
             )
     _check_increasing(found, sources)
-    return by_position(shape, found)
+    return by_position(shape, found), error_bound(shape, found)
 
 
 def _check_increasing(positions: Iterable[int], sources: Sequence[Input]) -> None:

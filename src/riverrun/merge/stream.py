@@ -46,7 +46,7 @@ class Written:
 
     Attributes:
         inputs: sha256 of each file that was read.
-        outputs: sha256 of each file that was written, by name.
+        outputs: sha256 of each safetensors file that was written, by name.
         differing: tensors that are no floats and not the same everywhere, and an input in which they differ.
     """
 
@@ -78,7 +78,7 @@ def merge_tensors(
 
     Args:
         plan: what to merge.
-        folder: where to write.
+        folder: where to write; shards without a header are there already.
         progress: called every so often with the bytes read and written so far.
         hashes: whether to hash files other than those of checkpoints.
 
@@ -127,14 +127,17 @@ class _Stream:
         self.turns = Turns(len(plan.read) + 1)
         hashed = (source for source in plan.read if hashes or source.checkpoint is not None)
         self.inputs = {file: FileHash(file) for source in hashed for file in source.files}
-        self.outputs = {shard.name: hashlib.sha256(shard.header) for shard in plan.shards if hashes}
+        # Of others the bytes are not written in order.
+        begun = (shard for shard in plan.shards if hashes and shard.header)
+        self.outputs = {shard.name: hashlib.sha256(shard.header) for shard in begun}
         self.digests: dict[Path, str] = {}
         self.differing: dict[str, Path] = {}
         self.bytes_done = 0
 
     def run(self, progress: Callable[[int], None]) -> None:
         for shard in self.plan.shards:
-            (self.folder / shard.name).write_bytes(shard.header)
+            if shard.header:
+                (self.folder / shard.name).write_bytes(shard.header)
         work(
             self.blocks(), lambda blocks: _Worker(self).run(blocks), self.threads, self.turns,
             lambda: progress(self.bytes_done),

@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 # Up to here the products of numerators and fp32 numbers are exact in fp64, with room for their sum.
 _LARGEST_DENOMINATOR = 2**16
 # How far from 1/3 a weight may come out that is 1/3 but for rounding.
-_ROUNDING = 2.0**-50
+ROUNDING = 2.0**-50
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def by_order(spec: str, count: int) -> Weights | None:
     if kind == "weights":
         return Weights.of(_given(spec, count))
     if kind in SHAPES or kind == "power":
-        return Weights.of(_decay(spec, count), _ROUNDING)
+        return Weights.of(_decay(spec, count), ROUNDING)
     return None
 
 
@@ -111,7 +112,17 @@ def by_position(profile: Profile, positions: Sequence[int]) -> Weights:
     if not shares.sum() > 0:
         listed = ", ".join(f"{position:,}" for position in positions)
         raise SettingError(f"--profile: {profile.spec} gives none of the positions {listed} any weight")
-    return Weights.of((float(share) for share in shares), _ROUNDING)
+    return Weights.of((float(share) for share in shares), ROUNDING)
+
+
+def error_bound(profile: Profile, positions: Sequence[int]) -> float:
+    """How far weights by position are from the profile: the share of weight on other iterates than asked.
+
+    An input counts as all iterates since the one before it, whose mean it stands for.
+    """
+    from riverrun.averaging.synthesis import mixture
+
+    return mixture(profile, list(pairwise((0, *positions)))).bound
 
 
 def normalised(spec: str) -> str | None:
