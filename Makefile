@@ -57,6 +57,7 @@ $(VENV)/mergekit/bin/mergekit-yaml: | $(BIN)/pip
 bench: $(VENV)/.dev $(VENV)/mergekit/bin/mergekit-yaml
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/averaging.py
+	$(BIN)/python -W ignore benchmarks/averager.py
 	$(BIN)/python benchmarks/history.py
 	$(BIN)/python benchmarks/merge.py --mergekit $(VENV)/mergekit/bin/mergekit-yaml
 	$(BIN)/python benchmarks/ingest.py
