@@ -1,7 +1,7 @@
 """A schedule: the multiplier of the peak learning rate as a pure function of the position."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
@@ -143,17 +143,18 @@ class Schedule:
         if data.get("kind") not in list(known):  # a list takes unhashable values too
             raise unknown_name("kind", data.get("kind"), known)
         kind = known[data["kind"]]
-        names = [f.name for f in fields(kind) if f.init]
+        own = [f for f in fields(kind) if f.init]
+        names = [f.name for f in own]
         values = {name: value for name, value in data.items() if name != "kind"}
         for name in values:
             if name not in names:
                 raise unknown_name(f"{kind.kind} schedule", name, names)
         if isinstance(values.get("base"), Mapping):
             values["base"] = Schedule.from_dict(values["base"])
-        try:
-            return kind(**values)
-        except TypeError as error:  # the only one left: a field without a default is missing
-            raise ValueError(f"{kind.kind} schedule: {str(error).partition(' ')[2]}") from None
+        missing = [f.name for f in own if f.default is MISSING and f.name not in values]
+        if missing:
+            raise ValueError(f"{kind.kind} schedule: has no {' and no '.join(missing)}; must be given")
+        return kind(**values)
 
 
 def kinds() -> dict[str, type[Schedule]]:
