@@ -139,7 +139,7 @@ def _load(manager: TaskManager, name: str, note: Callable[[str], None]) -> dict[
         raise SettingError(f"--tasks: unknown name {name!r}{nearest(name, [*LOCAL, *manager.all_tasks])}")
     note(f"loading {name}")
     try:
-        with quiet():
+        with quiet() as errors:
             found = manager.load([name])
     except (OSError, datasets.exceptions.DatasetsError) as error:
         raise SettingError(
@@ -150,6 +150,8 @@ def _load(manager: TaskManager, name: str, note: Callable[[str], None]) -> dict[
         raise SettingError(
             f"--tasks {name}: cannot be loaded ({type(error).__name__}: {_first_line(error)}); mend its task file"
         ) from error
+    if errors:
+        raise SettingError(f"--tasks {name}: {_first_line(errors[0])}; mend its task file")
     for task in found["tasks"].values():
         if getattr(task, "UNSAFE_CODE", False) or getattr(task, "MULTIMODAL", False):
             raise SettingError(
@@ -159,5 +161,5 @@ def _load(manager: TaskManager, name: str, note: Callable[[str], None]) -> dict[
     return {"tasks": found["tasks"], "groups": found.get("groups", {})}
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: object) -> str:
     return (str(error).strip().splitlines() or ["no reason given"])[0]

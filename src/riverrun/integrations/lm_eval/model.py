@@ -114,31 +114,37 @@ class DecoderLM(TemplateLM):  # type: ignore[misc]
         self._begin("sequences", len(pieces))
         for first in range(0, len(pieces), self._batch):
             some = pieces[first : first + self._batch]
-            logits = self._logits([inputs for _, inputs, _ in some])
-            for row, (number, inputs, targets) in zip(logits, some, strict=True):
-                predicted = row[len(inputs) - len(targets) : len(inputs)].float()
-                wanted = torch.tensor(targets, device=self._device)
-                chosen = predicted.log_softmax(-1).gather(-1, wanted[:, None])
-                nats[number] += chosen.cpu().double().sum().item()
-                greedy[number] &= bool((predicted.argmax(-1) == wanted).all())
+            scored = self._pass([(inputs, targets) for _, inputs, targets in some])
+            for (number, _, _), (chosen, likeliest) in zip(some, scored, strict=True):
+                nats[number] += chosen.sum().item()
+                greedy[number] &= bool(likeliest.all())
                 self._advance()
         return list(zip(nats, greedy, strict=True))
 
-    def _logits(self, rows: Sequence[list[int]]) -> Tensor:
-        """[rows, longest, vocabulary]; what comes behind a shorter row cannot change what comes before."""
-        tokens = torch.full((len(rows), max(map(len, rows))), self.eot_token_id)
-        for place, row in zip(tokens, rows, strict=True):
-            place[: len(row)] = torch.tensor(row)
+    def _pass(self, rows: Sequence[tuple[list[int], list[int]]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Of each (inputs, targets): log p of each target, float64, and whether it is the most likely token there."""
+        tokens = torch.full((len(rows), max(len(inputs) for inputs, _ in rows)), self.eot_token_id)
+        predicts = torch.zeros_like(tokens, dtype=torch.bool)
+        for number, (inputs, targets) in enumerate(
+            rows
+        ):  # what comes behind a row cannot change what is in it
+            tokens[number, : len(inputs)] = torch.tensor(inputs)
+            predicts[number, len(inputs) - len(targets) : len(inputs)] = True
         with self._engine.arithmetic():
-            logits: Tensor = self.model(tokens.to(self._device))
-        return logits
+            logits = self.model(tokens.to(self._device))[predicts.to(self._device)].float()
+        wanted = torch.tensor([target for _, targets in rows for target in targets], device=self._device)
+        chosen = logits.log_softmax(-1).gather(-1, wanted[:, None]).squeeze(-1)
+        counts = [len(targets) for _, targets in rows]
+        likeliest = logits.argmax(-1) == wanted
+        return zip(chosen.cpu().double().split(counts), likeliest.cpu().split(counts), strict=True)
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         """Texts that continue contexts, up to a stop of the task's, end-of-text, or the most tokens it allows."""
         self._begin("texts", len(requests))
         written = []
         for number, request in enumerate(requests):
-            written.append(self._continue(*request.args, seed=number))
+            context, settings = request.args
+            written.append(self._continue(context, settings, seed=number))
             self._advance()
         return written
 
