@@ -11,7 +11,7 @@ import io
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,27 +83,32 @@ def read_torch_file(path: Path) -> Any:
     try:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
             records = dict(_places(path, file, archive))
-            described = [name for name in records if name.count("/") == 1 and name.endswith(f"/{_PICKLE}")]
-            if len(described) != 1:
-                raise MergeError(f"{path}: is a zip archive, but not one of torch.save")
-            folder = described[0].removesuffix(_PICKLE)
+            folder = _folder(path, records)
             if _record(file, records, f"{folder}byteorder", b"little") != b"little":
                 raise MergeError(f"{path}: was written on a big-endian machine; save it again on another one")
-            content = io.BytesIO(_record(file, records, described[0]))
-    except zipfile.BadZipFile:
-        raise IncompleteError(
-            f"{path}: is no file of torch.save, or was cut short; save or fetch it again, or move it away"
-        ) from None
-    except OSError as error:
-        raise MergeError(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        return _Unpickler(path, folder, records, content).load()
+            content = _record(file, records, f"{folder}{_PICKLE}")
+        return _Unpickler(path, folder, records, io.BytesIO(content)).load()
     except MergeError:
         raise
-    except Exception as error:  # of a damaged pickle anything may come
-        raise MergeError(
-            f"{path}: cannot be understood ({type(error).__name__}: {error}); save or fetch it again"
+    except zipfile.BadZipFile:
+        raise IncompleteError(
+            f"{path}: is no archive of torch.save, or was cut short; save or fetch it again, or move it away"
         ) from None
+    except OSError as error:
+        raise MergeError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except Exception as error:  # of damaged archives and pickles anything may come
+        reason = " ".join(str(error).split())
+        raise MergeError(
+            f"{path}: is damaged ({type(error).__name__}: {reason}); save or fetch it again"
+        ) from None
+
+
+def _folder(path: Path, records: Iterable[str]) -> str:
+    """What the names of all records begin with."""
+    described = [name for name in records if name.count("/") == 1 and name.endswith(f"/{_PICKLE}")]
+    if len(described) != 1:
+        raise MergeError(f"{path}: is a zip archive, but not one of torch.save")
+    return described[0].removesuffix(_PICKLE)
 
 
 def _places(
@@ -222,4 +227,4 @@ def plain(value: object) -> bool:
         return all(plain(part) for item in value.items() for part in item)
     if isinstance(value, list | tuple):
         return all(plain(part) for part in value)
-    return value is None or isinstance(value, bool | int | float | str | bytes)
+    return value is None or isinstance(value, bool | int | float | str)
