@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 from riverrun.trackers.sent import Sent
 from riverrun.trackers.sink import TrackedRun
 
+_QUIET = {"silent": True, "console": "off"}
+
 
 class WeightsAndBiases:
-    """A run of the project that WANDB_PROJECT names, "riverrun" without it; one call of `log` for each line.
+    """A run of the project that WANDB_PROJECT names, "riverrun" without it; one call of `log` for each step.
 
     It stands beside whatever run the program has of its own, and takes neither its output nor its machine's load, so
     that what is sent later, or from another machine, is the same.
     """
 
     def __init__(self, run: TrackedRun) -> None:
+        import wandb
+
         self._run = run
-        self._project = os.environ.get("WANDB_PROJECT") or "riverrun"
         self._opened: Any = None
+        # Quiet: without a login it then raises, where it would ask and wait.
+        settings = wandb.setup(wandb.Settings(**_QUIET)).settings
+        self._project = settings.project or "riverrun"
         place = {
             "project": self._project,
-            "entity": os.environ.get("WANDB_ENTITY"),
-            "server": os.environ.get("WANDB_BASE_URL"),
-            "mode": os.environ.get("WANDB_MODE") or "online",
+            "entity": settings.entity,
+            "server": settings.base_url,
+            "mode": settings.mode,
         }
         self._sent = Sent(run.node, "wandb", place)
         self.last, self.look = self._sent.step, self._sent.look
@@ -40,8 +45,6 @@ class WeightsAndBiases:
     def _open(self) -> None:
         import wandb
 
-        quiet = {"silent": True, "console": "off"}
-        wandb.setup(wandb.Settings(**quiet))  # without a login it then raises, where it would ask and wait
         self._opened = wandb.init(
             project=self._project,
             id=self._run.id,
@@ -50,14 +53,12 @@ class WeightsAndBiases:
             config=dict(self._run.configuration),
             resume="allow",
             reinit="create_new",
-            settings=wandb.Settings(**quiet, x_disable_stats=True),
+            settings=wandb.Settings(**_QUIET, x_disable_stats=True),
         )
         if self._opened.disabled:
-            raise ValueError("WANDB_MODE is disabled; set it to online or offline")
-        if self._opened.offline:
-            self.look = f"wandb sync {self._opened.settings.sync_dir}"
-        else:
-            self.look = self._opened.url
+            raise ValueError("is disabled by WANDB_MODE; set it to online or offline")
+        offline = self._opened.offline
+        self.look = f"wandb sync {self._opened.settings.sync_dir}" if offline else self._opened.url
 
     def close(self) -> None:
         """Wait until all is on the server, or in the file."""
