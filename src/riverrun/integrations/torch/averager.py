@@ -72,6 +72,7 @@ class Averager:
             raise ValueError(f"tracks: got {[profile.spec for profile in profiles]}; must differ")
         self._history = history(live) if history is not None else None
         self._applied: str | None = None
+        self._raw: list[Tensor] | None = None  # the raw weights, while an average is in their place
         self.step = 0
 
     @property
@@ -111,23 +112,24 @@ class Averager:
 
         Args:
             name: of a track, "ema-25"; with a history, the name of any other profile too, "tail-0.2"; "raw" changes
-                nothing.
+                nothing, but within the block of an average, where it gives the raw weights.
 
         Raises:
             ValueError: an unknown name, or no update yet.
         """
-        if name == "raw":
+        if name == "raw" and self._raw is None:
             yield
             return
-        values = self._values(name)
-        before, self._applied = self._applied, name
+        values = self._raw if name == "raw" and self._raw is not None else self._values(name)
+        before = self._applied, self._raw
         try:
-            with applied(self._live(), values, keep=values[0].device):
+            with applied(self._live(), values, keep=values[0].device) as found:
+                self._applied, self._raw = name, self._raw or found
                 forget_gathered(self._model)
                 yield
         finally:
             forget_gathered(self._model)  # what was gathered in the block was the average
-            self._applied = before
+            self._applied, self._raw = before
 
     def average(self, name: str) -> dict[str, Tensor]:
         """An average by parameter name, in fp32, laid out as the parameters are.
