@@ -13,7 +13,7 @@ from riverrun.trackers import tensorboard
 
 
 def last_step(node_folder):
-    return tensorboard._last_step(node_folder / "tensorboard")
+    return tensorboard.last_step(node_folder / "tensorboard")
 
 
 def test_it_says_how_much_went_where_and_how_to_look(riverrun, run):

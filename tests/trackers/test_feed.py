@@ -131,3 +131,12 @@ def test_what_a_tracker_raises_is_one_line_and_it_is_closed(tree, monkeypatch):
     ):
         feed.send()
     assert sink.closed
+
+
+def test_a_package_that_a_store_needs_besides_is_named(tree, monkeypatch):
+    def lacking(tracker, node):
+        raise ModuleNotFoundError("No module named 'sqlalchemy'", name="sqlalchemy")
+
+    monkeypatch.setattr(feed_module, "open_sink", lacking)
+    with pytest.raises(TrackerError, match=r"^mlflow: needs sqlalchemy\. pip install sqlalchemy$"):
+        feeding(tree.trunk, "mlflow").__enter__()

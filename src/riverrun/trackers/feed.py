@@ -107,6 +107,8 @@ def _failures_told(tracker: str) -> Iterator[None]:
         yield
     except RiverrunError:
         raise
+    except ModuleNotFoundError as error:  # what a package imports only for some of its stores
+        raise TrackerError(f"{tracker}: needs {error.name}. pip install {error.name}") from error
     except Exception as error:
         first_line = str(error).strip().partition("\n")[0]
         raise TrackerError(f"{tracker}: {first_line or type(error).__name__}") from error

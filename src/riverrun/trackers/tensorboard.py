@@ -26,7 +26,7 @@ class TensorBoard:
         self._run = run
         self._folder = run.node.path / "tensorboard"
         self._writer: FileWriter | None = None
-        self.last = _last_step(self._folder)
+        self.last = last_step(self._folder)
         self.look = f"tensorboard --logdir {run.node.run}"
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -53,7 +53,7 @@ class TensorBoard:
             self._writer.close()
 
 
-def _last_step(folder: Path) -> int:
+def last_step(folder: Path) -> int:
     """The last step in the event files of a folder, 0 without any; a torn end does not count."""
     from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
     from tensorboard.compat.proto.event_pb2 import Event

@@ -61,6 +61,6 @@ class WeightsAndBiases:
         self.look = f"wandb sync {self._opened.settings.sync_dir}" if offline else self._opened.url
 
     def close(self) -> None:
-        """Wait until all is on the server, or in the file."""
+        """End the session of the run, once its rows have left this process."""
         if self._opened is not None:
             self._opened.finish()
