@@ -9,6 +9,7 @@ import warnings
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 pl = pytest.importorskip("lightning.pytorch")
 
@@ -218,6 +219,11 @@ def test_checkpoints_may_be_named_one_by_one_in_any_order(plain, tmp_path):
         plan_merge(files, "half-life:2")
 
 
+def test_a_folder_among_others_is_refused_with_what_to_name(plain, ema):
+    with pytest.raises(MergeError, match=r"holds checkpoints of Lightning \(end.ckpt\); name these"):
+        plan_merge([plain, ema])
+
+
 def test_a_folder_above_will_do(plain, tmp_path):
     shutil.copytree(plain, tmp_path / "version_0/checkpoints")
     assert read_series(tmp_path / "version_0").positions == STEPS
@@ -271,6 +277,16 @@ def test_shards_are_refused_with_the_command_that_makes_a_file_of_them(plain, tm
     assert_same(written(tmp_path / "out")["state_dict"], saved(plain, 4)["state_dict"])
 
 
+def test_shards_of_deepspeed_are_refused_with_the_call_that_makes_a_file_of_them(tmp_path):
+    folder = tmp_path / "run/epoch=0-step=4.ckpt"
+    folder.mkdir(parents=True)
+    (folder / "zero_to_fp32.py").touch()
+    with pytest.raises(MergeError, match="convert_zero_checkpoint_to_fp32_state_dict"):
+        read_series(tmp_path / "run")
+    with pytest.raises(MergeError, match="convert_zero_checkpoint_to_fp32_state_dict"):
+        plan_merge([folder])
+
+
 def test_an_averaged_readout_needs_a_callback(plain):
     with pytest.raises(MergeError, match="no callback for weight averaging saved it"):
         read_series(plain, "averaged")
@@ -284,6 +300,21 @@ def test_the_output_is_a_folder_in_the_dtype_asked_for(plain, tmp_path):
         merge(plan, tmp_path / "out.ckpt")
     merge(plan, tmp_path / "out")
     assert {tensor.dtype for tensor in written(tmp_path / "out")["state_dict"].values()} == {torch.bfloat16}
+
+
+def test_the_page_on_merging_runs(plain, tmp_path, model, run_snippets, capsys):
+    merge(plan_merge([plain]), tmp_path / "averaged")
+    (tmp_path / "output_dir").mkdir()
+    for step in (500, 1000, 1500, 2000, 2500, 3000):
+        tensors = {"a": torch.full((3, 4), float(step)), "b": torch.tensor(float(step))}
+        model(f"model-{step}", tensors)
+        note = json.dumps({"global_step": step})
+        shutil.move(model(f"checkpoint-{step}", tensors, trainer_state__json=note), tmp_path / "output_dir")
+    known = run_snippets("merging.md", Net=Net)
+    assert known["plan"].bound == 0
+    assert known["movement"] == {"a": 12 * 2500.0**2, "b": 2500.0**2}
+    assert torch.equal(load_file(tmp_path / "tail/model.safetensors")["a"], torch.full((3, 4), 1750.0))
+    assert "(500, 1000, 1500, 2000, 2500, 3000)" in capsys.readouterr().out
 
 
 def test_a_file_far_larger_than_memory_is_laid_out(tmp_path):

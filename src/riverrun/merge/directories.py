@@ -10,6 +10,7 @@ from typing import Any
 from riverrun.merge.errors import IncompleteError, MergeError
 from riverrun.merge.headers import Stored, read_header
 from riverrun.merge.inputs import Input
+from riverrun.merge.lightning import is_lightning
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -80,6 +81,8 @@ def _nothing_to_merge(path: Path) -> str:
         return f"{path}: {'is no directory' if path.exists() else 'there is no such directory'}"
     if (path / "node.json").exists() or (path / "trunk").exists():
         return f"{path}: is a run, not a model; name its checkpoints, as in RUN/trunk/checkpoints/00001000"
+    if files := [file.name for file in sorted(path.iterdir()) if is_lightning(file)]:
+        return f"{path}: holds checkpoints of Lightning ({files[0]}); name these, or this folder alone"
     if shards := sorted(path.glob("pytorch_model_fsdp*")):
         return (
             f"{path}: holds its weights as shards of FSDP ({shards[0].name}), with a pickle of what lies where, which "
@@ -88,7 +91,7 @@ def _nothing_to_merge(path: Path) -> str:
     pickles = [
         file.name
         for file in sorted(path.iterdir())
-        if file.suffix in (".bin", ".pt", ".pth", ".ckpt") and not file.name.startswith(_BESIDE_WEIGHTS)
+        if file.suffix in (".bin", ".pt", ".pth") and not file.name.startswith(_BESIDE_WEIGHTS)
     ]
     if pickles:
         return (

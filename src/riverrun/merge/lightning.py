@@ -41,7 +41,17 @@ _NOT_CARRIED = {
 
 def is_lightning(path: Path) -> bool:
     """Whether a path looks like a Lightning checkpoint: a file, or a folder of shards."""
-    return path.name.endswith(SUFFIXES) and (path.is_file() or (path / ".metadata").exists())
+    return path.name.endswith(SUFFIXES) and (path.is_file() or _conversion(path) is not None)
+
+
+def _conversion(path: Path) -> str | None:
+    """How shards become a single file; None for what is no folder of shards."""
+    if (path / ".metadata").exists():
+        return f"python -m lightning.pytorch.utilities.consolidate_checkpoint {path}"
+    if (path / "zero_to_fp32.py").exists():  # DeepSpeed puts it beside its shards
+        call = f'convert_zero_checkpoint_to_fp32_state_dict("{path}", "{path}{CONSOLIDATED}")'
+        return f"{call}, of lightning.pytorch.utilities.deepspeed"
+    return None
 
 
 def open_lightning(path: Path, readout: str = RAW) -> Input:
@@ -63,7 +73,7 @@ def open_lightning(path: Path, readout: str = RAW) -> Input:
     if path.is_dir():
         raise MergeError(
             f"{path}: is a sharded checkpoint, with a pickle of what lies where, which riverrun never loads; make one "
-            f"file of it: python -m lightning.pytorch.utilities.consolidate_checkpoint {path}"
+            f"file of it: {_conversion(path)}"
         )
     content = read_torch_file(path)
     if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,7 @@ class Series:
         """The steps, increasing."""
         return tuple(member.position for member in self.members if member.position is not None)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Of the tensors of floats that all checkpoints have, but for second copies of tied ones."""
         first = self.members[0].tensors
@@ -125,7 +126,7 @@ def read_series(path: str | Path | Sequence[str | Path], readout: str = RAW) -> 
 
 def _members(path: Path) -> list[Path]:
     """What looks like a checkpoint in a folder; Lightning's may lie one folder deeper."""
-    if not path.is_dir() or (path / ".metadata").exists():
+    if not path.is_dir() or is_lightning(path):
         return []
     folders = [each for each in path.iterdir() if _FOLDER.fullmatch(each.name) and each.is_dir()]
     files = _lightning_files(path)
