@@ -1,5 +1,6 @@
 """riverrun's decoder under lm-eval: what it answers is what the decoder says, and tasks are what their rules say."""
 
+import functools
 import json
 import math
 import random
@@ -20,9 +21,10 @@ from riverrun.train.engine import Engine
 pytest.importorskip("lm_eval")
 
 from lm_eval.api.instance import Instance
+from lm_eval.tasks import TaskManager
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from riverrun.integrations.lm_eval import DecoderLM, evaluate_tasks, load_tasks, texts
+from riverrun.integrations.lm_eval import DecoderLM, evaluate_tasks, load_tasks, loading, texts
 from riverrun.integrations.lm_eval.model import windows
 from riverrun.integrations.lm_eval.texts import Text, corpus_text, last_words, open_text
 
@@ -259,6 +261,21 @@ def test_scores_of_local_tasks_are_those_of_likelihoods_by_hand(model, corpus, t
     assert all(result.version == "1" for result in results.values())
 
 
+def test_a_model_that_has_come_apart_scores_infinity_and_is_right_no_more_often(corpus, tmp_path):
+    """Words that are none, as where a text has no spaces, have perplexities too large for a number."""
+    lost = decoder(plain_bytes())
+    lost.unembedding.weight.data.mul_(1e4)
+    source = corpus_text(Corpus.open(corpus[0]), "it")
+    tasks = load_tasks(["perplexity", "last-word", "cloze"], tmp_path, text=source)
+    for factor, expected in ((1.0, math.inf), (math.nan, math.nan)):
+        lost.norm.weight.data.mul_(factor)
+        results = evaluate_tasks(DecoderLM(lost, plain_bytes(), FP32), tasks, limit=8)
+        scores = {(result.task, score.metric): score.value for result in results for score in result.scores}
+        assert scores["perplexity", "word_perplexity"] == pytest.approx(expected, nan_ok=True)
+        assert scores["last-word", "perplexity"] == pytest.approx(expected, nan_ok=True)
+    assert scores["cloze", "acc"] == 0.25
+
+
 def test_solved_examples_come_before_a_question(model, corpus, tmp_path, monkeypatch):
     heard = []
     score = DecoderLM._score
@@ -356,7 +373,11 @@ def test_a_task_file_of_one_s_own_by_name_and_by_path(speaker, own_task, tmp_pat
         assert score.stderr == pytest.approx(0.5)  # of two, one right
 
 
-def test_what_cannot_be_loaded_is_told_in_a_line_with_a_way_out(own_task, tmp_path):
+def test_what_cannot_be_loaded_is_told_in_a_line_with_a_way_out(own_task, tmp_path, monkeypatch):
+    # Without the thousands of lm-eval, which take seconds to read.
+    few = functools.partial(TaskManager, include_defaults=False)
+    monkeypatch.setattr(loading, "TaskManager", lambda include_path, **_: few(include_path=include_path))
+
     def complaint(name, **options):
         with pytest.raises((SettingError, CorpusError)) as told:
             load_tasks([name], tmp_path, note=lambda text: None, **options)
@@ -367,6 +388,9 @@ def test_what_cannot_be_loaded_is_told_in_a_line_with_a_way_out(own_task, tmp_pa
     assert complaint("cloze:none.jsonl").startswith("source none.jsonl: no such file")
     (tmp_path / "empty.jsonl").write_text('{"text": "fine"}\n{"texts": "not"}\n')
     assert "empty.jsonl, line 2: no field 'text'" in complaint(f"perplexity:{tmp_path}/empty.jsonl")
+    assert complaint("rhymed", include_path=own_task).endswith(
+        "unknown name 'rhymed'; did you mean 'rhymes'?"
+    )
     assert complaint("none.yaml") == "--tasks none.yaml: no such file"
     assert "exact_mitch" in complaint("metric", include_path=own_task)
     assert complaint(str(own_task / "template.yaml")).endswith("mend its task file")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from tyro.conf import Positional, UseAppendAction
 
 if TYPE_CHECKING:
     from riverrun.integrations.lm_eval import Result, Subject
+    from riverrun.integrations.lm_eval.texts import Text
     from riverrun.runs import Node
 
 
@@ -33,8 +34,8 @@ def evaluate(
         run: directory of the run, or of a model that `riverrun export` wrote.
         tasks: perplexity, last-word and cloze, which are made of the run's validation documents, or of others as in
             cloze:FILE, and need no network; files of tasks; names of lm-eval's tasks. With commas or spaces between.
-        readout: raw, ema-25, ..., best, or with a history any profile, such as tail:0.2 (see export); may be given
-            several times. The one with the lowest held-out loss if not given.
+        readout: raw, ema-25, ..., best (which is meant if none is given), or with a history any profile, as tail:0.2; may
+            be given several times.
         at: the position: a step such as 1200, "65M tokens", "2x", or latest.
         node: trunk, or the name of a branch.
         include_path: directory of task files of your own.
@@ -110,7 +111,7 @@ def _checked(tasks: tuple[str, ...], few_shot: int | None, limit: int | None, ba
 
 def _subjects(
     run: Path, node: str, readout: tuple[str, ...], at: str
-) -> tuple[Node | None, list[Subject], Any]:
+) -> tuple[Node | None, list[Subject], Text | None]:
     """Where scores are kept, the models, and the text that tasks are made of; a model alone has but itself."""
     import sys
 
@@ -135,7 +136,7 @@ def _print(scored: list[tuple[Subject, list[Result]]]) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
+    from rich.text import Text as Cell
 
     from riverrun.cli.summary import print_whole
 
@@ -158,7 +159,7 @@ def _print(scored: list[tuple[Subject, list[Result]]]) -> None:
                 "" if first.few_shot is None else str(first.few_shot),
                 "" if first.samples is None else f"{first.samples:,}",
                 *(
-                    Text(
+                    Cell(
                         _short(score.value) + ("" if score.stderr is None else f" ± {_short(score.stderr)}"),
                         "bold green" if score.value == best else "",
                     )

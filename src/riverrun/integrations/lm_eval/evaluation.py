@@ -40,13 +40,12 @@ class Score:
 
 @dataclass(frozen=True)
 class Result:
-    """What a model scored on a task or a group of tasks, over how many samples of how many there are."""
+    """What a model scored on so many samples of a task, or of all tasks of a group."""
 
     task: str
     version: str | None
     few_shot: int | None
     samples: int | None
-    of: int | None
     scores: tuple[Score, ...]
 
 
@@ -67,7 +66,6 @@ def evaluate_tasks(model: DecoderLM, tasks: Tasks, limit: int | None = None) -> 
 
 def _result(task: str, metrics: Mapping[str, Any], found: Mapping[str, Any]) -> Result:
     version = found["versions"].get(task)
-    counted = found["n-samples"].get(task, {})
     better = found["higher_is_better"].get(task, {})
     scores = []
     for key, value in metrics.items():
@@ -89,8 +87,7 @@ def _result(task: str, metrics: Mapping[str, Any], found: Mapping[str, Any]) -> 
         task,
         None if version is None else str(version),
         found["n-shot"].get(task),
-        counted.get("effective", metrics.get("sample_len")),
-        counted.get("original"),
+        metrics.get("sample_len"),
         tuple(scores),
     )
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import yaml  # type: ignore[import-untyped]
 from lm_eval.tasks import TaskManager
 
@@ -93,7 +96,7 @@ def load_tasks(
 
 def _stem(where: str) -> str:
     """What tells a task on one text from that on another."""
-    return Path(where).name.partition(".")[0]
+    return re.sub(r"[^\w-]", "-", Path(where).resolve().name.partition(".")[0])
 
 
 def _local(
@@ -106,9 +109,22 @@ def _local(
     if not path.stat().st_size:
         raise CorpusError(f"{text.source}: holds no document")
     spec = yaml.safe_load((files(__package__) / "tasks" / f"{kind}.yaml").read_bytes())
+    for metric in spec["metric_list"]:
+        if metric["aggregation"].endswith("perplexity"):
+            metric["aggregation"] = _perplexity
     data = {"data_files": {"test": str(path)}, "cache_dir": str(scratch / "cache")}
     facts = {"source": text.source, "sha256": file_sha256(path)}
     return spec | {"task": task, "dataset_kwargs": data}, facts
+
+
+def _perplexity(items: Sequence[tuple[float, float] | float]) -> float:
+    """exp of the nats per piece, as lm-eval's, but that what is too large for a float is infinite and no error.
+
+    Each item has the likelihood of a text and its number of pieces, or the likelihood of one piece.
+    """
+    pairs = [item if isinstance(item, tuple) else (item, 1.0) for item in items]
+    with np.errstate(over="ignore"):
+        return float(np.exp(-sum(nats for nats, _ in pairs) / sum(count for _, count in pairs)))
 
 
 def _manager(names: Sequence[str], include_path: Path | None, note: Callable[[str], None]) -> TaskManager:
@@ -136,7 +152,8 @@ def _load(manager: TaskManager, name: str, note: Callable[[str], None]) -> dict[
         if not Path(name).is_file():
             raise SettingError(f"--tasks {name}: no such file")
     elif name not in manager.all_tasks:
-        raise SettingError(f"--tasks: unknown name {name!r}{nearest(name, [*LOCAL, *manager.all_tasks])}")
+        close = get_close_matches(name, [*LOCAL, *manager.all_tasks], n=1)
+        raise SettingError(f"--tasks: unknown name {name!r}{nearest(name, close or LOCAL)}")
     note(f"loading {name}")
     try:
         with quiet() as errors:

@@ -125,9 +125,8 @@ class DecoderLM(TemplateLM):  # type: ignore[misc]
         """Of each (inputs, targets): log p of each target, float64, and whether it is the most likely token there."""
         tokens = torch.full((len(rows), max(len(inputs) for inputs, _ in rows)), self.eot_token_id)
         predicts = torch.zeros_like(tokens, dtype=torch.bool)
-        for number, (inputs, targets) in enumerate(
-            rows
-        ):  # what comes behind a row cannot change what is in it
+        # What fills up the shorter rows comes behind them, and cannot change what is in them.
+        for number, (inputs, targets) in enumerate(rows):
             tokens[number, : len(inputs)] = torch.tensor(inputs)
             predicts[number, len(inputs) - len(targets) : len(inputs)] = True
         with self._engine.arithmetic():

@@ -81,7 +81,6 @@ def records_of(subject: Subject, results: Sequence[Result], tasks: Tasks, limit:
             "few_shot": result.few_shot,
             "limit": limit,
             "samples": result.samples,
-            "of": result.of,
             "text": tasks.texts.get(result.task),
             "lm_eval": version("lm_eval"),
         }
