@@ -82,6 +82,9 @@ def test_applied_gives_the_average_and_the_raw_bits_back():
             inside = weights(model)
             assert same({key: inside[key] for key in averager.average(name)}, averager.average(name))
             assert model[3].weight is model[0].weight
+            with averager.applied("raw"):
+                assert same(weights(model), before)
+            assert same(weights(model), inside)
         assert same(weights(model), before)
     with averager.applied("raw"):
         assert same(weights(model), before)

@@ -1,5 +1,6 @@
 import copy
 import math
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,9 +13,11 @@ from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
     EMAWeightAveraging,
+    LambdaCallback,
     ModelCheckpoint,
     WeightAveraging,
 )
+from lightning.pytorch.strategies import FSDPStrategy
 from torch import nn
 
 from riverrun.averaging import FixedBeta, HalfLife, History, Uniform
@@ -222,8 +225,15 @@ class Watch(Callback):
 
 
 def test_averages_are_validated_under_their_own_names(tmp_path):
-    module, callback, watch = new_module(), AnytimeAveraging(TRACKS), Watch()
-    fit(tmp_path, module, watch, callback, num_sanity_val_steps=2)
+    module, callback, watch, called = new_module(), AnytimeAveraging(TRACKS), Watch(), []
+    fit(
+        tmp_path,
+        module,
+        watch,
+        LambdaCallback(on_validation_end=lambda *_: called.append(callback.evaluating)),
+        callback,
+        num_sanity_val_steps=2,
+    )
     keys = ["val_loss", "val_error", "val_own"]
     found = watch.metrics[-1]
     assert set(found) == {f"{key}{suffix}" for key in keys for suffix in ["", "/ema-25", "/ema-6.25"]}
@@ -232,6 +242,7 @@ def test_averages_are_validated_under_their_own_names(tmp_path):
         for key in keys:  # by the loss, by an object of torchmetrics, by a list of the module's own
             assert found[key + suffix] == pytest.approx(loss_of(module, state).item(), rel=1e-5)
     assert len(watch.metrics) == 2
+    assert called == ["raw"] * 3  # the sanity check, too
     assert watch.batches == 2 + 2 * 2  # the sanity check, and twice the raw weights
     assert same(watch.drawn[-1], raw)
 
@@ -470,3 +481,39 @@ def test_a_stock_average_of_another_profile_is_refused(tmp_path):
     assert "AnytimeAveraging" not in load(out)["callbacks"]
     with pytest.raises(CheckpointError, match="has no averaging_state, current_model_state"):
         convert_stock_checkpoint(out, tmp_path / "again.ckpt", module, None)
+
+    trainer = fit(tmp_path / "ended", new_module(), EMAWeightAveraging(decay=0.9))
+    trainer.save_checkpoint(path)
+    with pytest.raises(CheckpointError, match="its raw weights are the average"):
+        convert_stock_checkpoint(path, out, module, None)
+
+
+def test_strategies_whose_shards_are_no_tensors_are_refused():
+    trainer = SimpleNamespace(strategy=FSDPStrategy(), callbacks=[])  # Lightning makes none on the CPU
+    with pytest.raises(SettingError, match=r"got FSDPStrategy.*ModelParallelStrategy with fully_shard"):
+        AnytimeAveraging().setup(trainer, Tiny(), "fit")
+
+
+class Affine(LightningModule):
+    """The module of the page, as it was trained before."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 1)
+
+    def training_step(self, batch, batch_idx):
+        return nn.functional.mse_loss(self.layer(batch[0]), batch[1])
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=3e-3)
+
+
+def test_the_page_runs_as_it_stands(tmp_path, run_snippets):
+    dataset = [(x, x.sum(0, keepdim=True)) for x in torch.randn(40, 4)]
+    saving = ModelCheckpoint(tmp_path, filename="stock")
+    trainer = new_trainer(tmp_path, EMAWeightAveraging(decay=0.9), saving, epochs=6)
+    trainer.fit(Affine(), torch.utils.data.DataLoader(dataset, batch_size=4))
+    found = run_snippets("integrations/lightning.md", dataset=dataset)
+    assert (found["branched"].averager.step, found["ours"].averager.step) == (60, 80)
+    assert found["loaded"].layer.weight.shape == (1, 4)
+    assert "val_loss/ema-25" in found["evaluation"].callback_metrics

@@ -25,7 +25,8 @@ def work(layout, folder):
     from torch.distributed.fsdp import fully_shard
     from torch.distributed.tensor import DTensor
 
-    from riverrun.averaging import HalfLife
+    from riverrun.averaging import HalfLife, History
+    from riverrun.errors import SettingError
     from riverrun.integrations.lightning import AnytimeAveraging, anytime_config
     from riverrun.integrations.torch import Averager
     from riverrun.schedules import InverseSqrt
@@ -76,13 +77,13 @@ def work(layout, folder):
             found[name] = {key: whole(tensor) for key, tensor in callback.averager.average(name).items()}
         return found
 
-    def fit(epochs, ckpt_path=None):
+    def fit(epochs, ckpt_path=None, **settings):
         strategy = (
             DDPStrategy()
             if layout == "ddp"
             else ModelParallelStrategy(2, 1, save_distributed_checkpoint=layout == "shards")
         )
-        module, callback = Tiny(), AnytimeAveraging(tracks)
+        module, callback = Tiny(), AnytimeAveraging(tracks, **settings)
         trainer = Trainer(
             accelerator="cpu",
             devices=2,
@@ -109,6 +110,10 @@ def work(layout, folder):
     found["average"] = state(first.lightning_module, kept)["ema-6.25"]
     _, resumed, callback = fit(2, f"{folder}/half.ckpt")
     found["twice"] = state(resumed, callback)
+
+    if layout == "shards":
+        with pytest.raises(SettingError, match="history: got one, for sharded parameters"):
+            fit(1, history=History)
 
     alone = Tiny()
     averager = Averager(alone, tracks)

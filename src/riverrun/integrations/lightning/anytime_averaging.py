@@ -1,7 +1,6 @@
 """A callback that keeps averages of the weights, validates them and saves them, and leaves the weights alone."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -60,7 +59,6 @@ class AnytimeAveraging(Callback):  # type: ignore[misc]  # Lightning is not foll
         self._position: Position | None = None
         self._seen = 0
         self._loops: dict[str, AveragedLoop] = {}
-        self._other_callbacks: list[Callback] = []
         self.evaluating = "raw"
 
     @property
@@ -143,13 +141,11 @@ class AnytimeAveraging(Callback):  # type: ignore[misc]  # Lightning is not foll
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Make what a checkpoint holds whole, also if it is saved while an average is evaluated."""
-        states = checkpoint["callbacks"]
         if self.evaluating != "raw":
             with self.averager.applied("raw"):
                 raw = trainer.strategy.lightning_module_state_dict()
                 checkpoint["state_dict"] = {name: tensor.clone() for name, tensor in raw.items()}
-            others = {callback.state_key: callback.state_dict() for callback in self._other_callbacks}
-            states |= {key: state for key, state in others.items() if state}
+        states = checkpoint["callbacks"]
         if "tracks" in states.get(self.state_key, {}):
             states[self.state_key] = place_shards(trainer, checkpoint, states[self.state_key])
 
@@ -162,7 +158,7 @@ class AnytimeAveraging(Callback):  # type: ignore[misc]  # Lightning is not foll
                 "ckpt_path: the state_dict of this checkpoint is the average that Lightning's WeightAveraging keeps; "
                 "must be raw weights. Write one with convert_stock_checkpoint"
             )
-        missing = self.state_key not in checkpoint.get("callbacks", {})
+        missing = checkpoint["global_step"] > 0 and self.state_key not in checkpoint.get("callbacks", {})
         if missing and self._strict and trainer.state.fn == TrainerFn.FITTING:
             raise SettingError(
                 "ckpt_path: the run of this checkpoint kept no averages. To begin them here, "
@@ -185,7 +181,7 @@ class AnytimeAveraging(Callback):  # type: ignore[misc]  # Lightning is not foll
             self._restored = None
 
     def _evaluate(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking or self.evaluating != "raw":
+        if trainer.sanity_checking:
             return
         self._begin(trainer, pl_module)
         if not self.averager.step:
@@ -195,17 +191,9 @@ class AnytimeAveraging(Callback):  # type: ignore[misc]  # Lightning is not foll
         for name in self.averager.names:
             if name not in self._loops:
                 self._loops[name] = AveragedLoop(raw, name)
-            with isolate_rng(), self.averager.applied(name), self._alone(trainer, name):
-                self._loops[name].follow(raw)
-
-    @contextmanager
-    def _alone(self, trainer: Trainer, name: str) -> Iterator[None]:
-        """Let no other callback see an average's validation: it would save, stop or draw a second time."""
-        callbacks = trainer.callbacks
-        self._other_callbacks = [callback for callback in callbacks if callback is not self]
-        trainer.callbacks, self.evaluating = [self], name
-        try:
-            yield
-        finally:
-            trainer.callbacks, self.evaluating = callbacks, "raw"
-            self._other_callbacks = []
+            self.evaluating = name
+            try:
+                with isolate_rng(), self.averager.applied(name):
+                    self._loops[name].follow(raw)
+            finally:
+                self.evaluating = "raw"

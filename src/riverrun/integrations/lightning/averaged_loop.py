@@ -1,6 +1,6 @@
 """One more pass over the validation data, whose metrics have the name of an average in theirs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 
 class AveragedLoop(_EvaluationLoop):  # type: ignore[misc]  # Lightning is not followed by mypy
-    """Lightning's own evaluation loop, with results of its own: what is logged as "val_loss" is "val_loss/ema-25".
+    """Lightning's evaluation loop with results of its own: what is logged as "val_loss" becomes "val_loss/ema-25".
 
     Lightning reduces, collects and logs it as any metric, so that a ModelCheckpoint or EarlyStopping may monitor it. A
     loop of its own, since a pass within that of the raw weights must leave that one's counters and results alone.
@@ -35,20 +35,28 @@ class AveragedLoop(_EvaluationLoop):  # type: ignore[misc]  # Lightning is not f
         """Nothing: the data are those that the raw weights had."""
 
     def follow(self, raw: _EvaluationLoop) -> None:
-        """Run over the batches that the raw weights had, in the raw loop's place."""
+        """Run over the batches that the raw weights had, in the raw loop's place; the module alone is told of it.
+
+        Other callbacks would save, stop or draw a second time.
+        """
         self._combined_loader = raw._combined_loader
         self._max_batches = raw._max_batches
-        with _in_place(self):
+        with _in_place(self), _untold(self.trainer):
             self.run()
 
 
 class _NamedResults(_ResultCollection):  # type: ignore[misc]
     def __init__(self, name: str) -> None:
         super().__init__(training=False)
-        self._suffix = f"/{name}"
+        self._name = name
 
-    def log(self, fx: str, name: str, *arguments: Any, **settings: Any) -> None:
-        super().log(fx, name + self._suffix, *arguments, **settings)
+    def _forked_name(self, result_metric: Any, on_step: bool) -> tuple[str, str]:
+        name, forked_name = super()._forked_name(result_metric, on_step)
+        return self._own(name), self._own(forked_name)
+
+    def _own(self, key: str) -> str:
+        metric, loader, number = key.partition("/dataloader_idx_")
+        return f"{metric}/{self._name}{loader}{number}"
 
 
 def forget_batches(raw: _EvaluationLoop) -> None:
@@ -76,3 +84,33 @@ def _in_place(loop: AveragedLoop) -> Iterator[None]:
         yield
     finally:
         setattr(owner, attribute, raw)
+
+
+@contextmanager
+def _untold(trainer: Trainer) -> Iterator[None]:
+    """Have the evaluation hooks of all callbacks do nothing.
+
+    The list of the callbacks stays as it is: threads of theirs look each other up in it, and a checkpoint that the
+    module saves meanwhile has the states of all.
+    """
+    stage = "test" if trainer.testing else "validation"
+    parts = ("start", "epoch_start", "batch_start", "batch_end", "epoch_end", "end")
+    hooks = {f"on_{stage}_{part}": _nothing for part in parts}
+    told = [(vars(callback), _taken(vars(callback), hooks)) for callback in trainer.callbacks]
+    for attributes, _ in told:
+        attributes.update(hooks)
+    try:
+        yield
+    finally:
+        for attributes, own in told:
+            _taken(attributes, hooks)
+            attributes.update(own)
+
+
+def _taken(attributes: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """What an object itself has under these names, as a LambdaCallback has its hooks; it has them no more."""
+    return {name: attributes.pop(name) for name in names if name in attributes}
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    pass

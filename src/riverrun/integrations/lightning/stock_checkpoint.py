@@ -56,9 +56,14 @@ def convert_stock_checkpoint(
             f"{path}: has no {', '.join(missing)}; must be a checkpoint of WeightAveraging or EMAWeightAveraging, "
             "saved during fit and not of weights only"
         )
-    averaged = checkpoint["state_dict"]
-    checkpoint["state_dict"] = checkpoint.pop("current_model_state")
+    averaged, raw = checkpoint["state_dict"], checkpoint.pop("current_model_state")
+    checkpoint["state_dict"] = raw
     updates = int(checkpoint.pop("averaging_state")["n_averaged"])
+    if updates > 1 and all(torch.equal(raw[name], averaged[name]) for name in raw):
+        raise CheckpointError(
+            f"{path}: its raw weights are the average, which the callback puts in their place when training ends; "
+            "must be saved before, as ModelCheckpoint does"
+        )
     states = checkpoint["callbacks"]
     stock = [key for key, state in states.items() if isinstance(state, Mapping) and _COUNT in state]
     last = max(int(states.pop(key)[_COUNT]) for key in stock)
