@@ -5,6 +5,7 @@ import json
 import math
 import random
 import socket
+import sys
 
 import hypothesis.strategies as st
 import pytest
@@ -374,7 +375,8 @@ def test_a_task_file_of_one_s_own_by_name_and_by_path(speaker, own_task, tmp_pat
 
 
 def test_what_cannot_be_loaded_is_told_in_a_line_with_a_way_out(own_task, tmp_path, monkeypatch):
-    # Without the thousands of lm-eval, which take seconds to read.
+    # Without the thousands of lm-eval's tasks, and where unknown metrics are looked for: both take seconds.
+    monkeypatch.setitem(sys.modules, "evaluate", None)
     few = functools.partial(TaskManager, include_defaults=False)
     monkeypatch.setattr(loading, "TaskManager", lambda include_path, **_: few(include_path=include_path))
 
