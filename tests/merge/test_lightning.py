@@ -6,6 +6,7 @@ import os
 import runpy
 import shutil
 import warnings
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -132,6 +133,7 @@ def test_an_average_is_that_of_the_weights_and_lightning_loads_it(plain, tmp_pat
     series = read_series(plain)
     assert series.positions == STEPS  # last.ckpt and end.ckpt are step 10 again
     plan = plan_average(series, "tail:0.4", at=8)
+    assert not any("end.ckpt" in note for note in plan.notes)  # of which nothing is taken
     merge(plan, tmp_path / "out")
     weights = (0.375, 0.625)  # iterates 4.8 .. 8 of 8: 1.2 of 3.2 up to step 6
     assert plan.weights[-2:] == pytest.approx(weights)
@@ -161,6 +163,40 @@ def test_what_continues_training_is_left_out_and_what_is_no_plain_data_is_named(
     assert "the hyperparameter odd of end.ckpt is no plain data and is left out" in manifest["notes"]
     assert manifest == json.loads((tmp_path / "out/riverrun.json").read_text())
     assert sorted(os.listdir(tmp_path / "out")) == ["model.ckpt", "riverrun.json"]
+
+
+def test_what_a_state_dict_holds_beside_tensors_is_the_last_one_s(tmp_path):
+    """The versions of modules, and what they keep with get_extra_state."""
+
+    class Counts(torch.nn.Module):
+        _version = 3
+
+        def get_extra_state(self):
+            return {"seen": step}
+
+        def set_extra_state(self, state):
+            self.seen = state["seen"]
+
+        def _load_from_state_dict(self, state, prefix, metadata, *rest):
+            assert metadata["version"] == 3
+            super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+    model = torch.nn.Sequential(Counts(), torch.nn.Linear(2, 2))
+    for step in (1, 2):
+        content = {"state_dict": model.state_dict(), "global_step": step}
+        torch.save(content, tmp_path / f"step={step}.ckpt")
+    merge(plan_merge([tmp_path]), tmp_path / "out")
+    model.load_state_dict(written(tmp_path / "out")["state_dict"])
+    assert model[0].seen == 2
+
+
+def test_hyperparameters_of_a_class_of_their_own_are_named(tmp_path):
+    content = {"state_dict": {"a": torch.ones(2)}, "global_step": 3}
+    torch.save(content | {"hyper_parameters": argparse.Namespace(a=1)}, tmp_path / "model.ckpt")
+    plan = plan_merge([tmp_path])
+    assert plan.notes == ("the entry hyper_parameters of model.ckpt is no plain data and is left out",)
+    merge(plan, tmp_path / "out")
+    assert written(tmp_path / "out").keys() == {"state_dict", "global_step"}
 
 
 def test_tied_tensors_stay_one(plain, tmp_path):
@@ -217,6 +253,8 @@ def test_checkpoints_may_be_named_one_by_one_in_any_order(plain, tmp_path):
     assert [source.position for source in plan.inputs] == [2, 6, 10]
     with pytest.raises(SettingError, match="oldest first"):
         plan_merge(files, "half-life:2")
+    with pytest.raises(MergeError, match=r"last.ckpt: is the checkpoint .*step=10.ckpt again"):
+        plan_merge([*files, plain / "last.ckpt"])
 
 
 def test_a_folder_among_others_is_refused_with_what_to_name(plain, ema):
@@ -321,7 +359,10 @@ def test_a_file_far_larger_than_memory_is_laid_out(tmp_path):
     huge = ("huge", "BF16", (2**18, 2**20))
     tensors = {"huge": Stored("BF16", huge[2], tmp_path / "in.ckpt", 0)}
     source = Input(
-        path=tmp_path / "in.ckpt", tensors=tensors, config={}, entries={"state_dict": {}, "epoch": 3}
+        path=tmp_path / "in.ckpt",
+        tensors=tensors,
+        config={},
+        entries={"state_dict": OrderedDict(), "epoch": 3},
     )
     shard = write_without_contents(one_file([huge]), [source], tmp_path)
     file = tmp_path / shard.name

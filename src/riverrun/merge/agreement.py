@@ -82,6 +82,13 @@ def begin_alike(one: Stored, two: Stored) -> bool:
     return next(_pieces(one), b"") == next(_pieces(two), b"")
 
 
+def begin_all_alike(one: Input, two: Input) -> bool:
+    """Whether two inputs have the same tensors, as far as their first MiB tells."""
+    return one.tensors.keys() == two.tensors.keys() and all(
+        begin_alike(stored, two.tensors[name]) for name, stored in one.tensors.items()
+    )
+
+
 def _check_tied(name: str, source: Input, lacking: Input) -> None:
     complaint = f"{lacking.path}: has no tensor {name}, which {source.path} has"
     if _tied(source.config) is False:

@@ -9,6 +9,7 @@ Lightning's callbacks for weight averaging put averages where weights are expect
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ CONSOLIDATED = ".consolidated"
 SUFFIXES = (".ckpt", f".ckpt{CONSOLIDATED}")
 """How the names of checkpoints end."""
 
+_HYPERPARAMETERS = "hyper_parameters"
 # What continues a run, and weights.
 _NOT_CARRIED = {
     "averaging_state",
@@ -183,10 +185,17 @@ def _same(one: Mapping[str, Any], two: Mapping[str, Any]) -> bool:
     )
 
 
-def _tensors(path: Path, weights: Mapping[str, Any]) -> tuple[dict[str, Stored], dict[str, Any]]:
-    """Tensors by name, and the plain data among them, as modules keep it with get_extra_state."""
+def _tensors(path: Path, weights: Mapping[str, Any]) -> tuple[dict[str, Stored], OrderedDict[str, Any]]:
+    """Tensors by name, and a state dict of the rest.
+
+    That is the plain data that modules keep with get_extra_state, and in `_metadata` the modules' versions, without
+    which some would take their weights for old ones.
+    """
     tensors: dict[str, Stored] = {}
-    others: dict[str, Any] = {}
+    others: OrderedDict[str, Any] = OrderedDict()
+    versions = getattr(weights, "_metadata", None)
+    if isinstance(versions, dict) and plain(versions):
+        vars(others)["_metadata"] = versions
     for name, value in weights.items():
         if isinstance(value, Stored):
             tensors[name] = value
@@ -204,21 +213,21 @@ def _tensors(path: Path, weights: Mapping[str, Any]) -> tuple[dict[str, Stored],
 def _carried(content: Mapping[str, Any]) -> dict[str, Any]:
     """What load_from_checkpoint may need, of what is plain data; hyperparameters one by one."""
     kept = {name: value for name, value in content.items() if name not in _NOT_CARRIED and plain(value)}
-    given = content.get("hyper_parameters")
-    if isinstance(given, dict):
-        kept["hyper_parameters"] = {
-            name: value for name, value in given.items() if plain(name) and plain(value)
-        }
+    given = _hyperparameters(content)
+    if given:
+        kept[_HYPERPARAMETERS] = {name: value for name, value in given.items() if plain((name, value))}
     return kept
 
 
 def _not_plain(content: Mapping[str, Any]) -> list[str]:
     """The names of what `_carried` leaves out and `load_from_checkpoint` may miss."""
-    given = content.get("hyper_parameters")
-    missed = [
-        f"the hyperparameter {name}"
-        for name, value in (given.items() if isinstance(given, dict) else ())
-        if not (plain(name) and plain(value))
-    ]
-    others = (name for name in content if name not in _NOT_CARRIED and name != "hyper_parameters")
-    return [*missed, *(f"the entry {name}" for name in others if not plain(content[name]))]
+    given = _hyperparameters(content)
+    missed = [f"the hyperparameter {name}" for name, value in given.items() if not plain((name, value))]
+    others = (name for name in content if name not in _NOT_CARRIED and not plain(content[name]))
+    return [*missed, *(f"the entry {name}" for name in others if not (given and name == _HYPERPARAMETERS))]
+
+
+def _hyperparameters(content: Mapping[str, Any]) -> dict[Any, Any]:
+    """Those of the module; none where they are an object of some class."""
+    given = content.get(_HYPERPARAMETERS)
+    return given if isinstance(given, dict) else {}

@@ -6,6 +6,7 @@ that no tensor is ever in memory. The checksums in the archive are those of empt
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,12 @@ def write_without_contents(planned: Shard, inputs: Sequence[Input], folder: Path
             for name, stored in planned.tensors.items()
             if names[name] == name
         }
-    state: dict[str, Any] = {name: made[names[name]] for name in planned.tensors}
+    others = entries["state_dict"]
+    state: OrderedDict[str, Any] = OrderedDict((name, made[names[name]]) for name in planned.tensors)
+    state.update(others)
+    vars(state).update(vars(others))
     with skip_data(materialize_fake_tensors=True):
-        torch.save({**entries, "state_dict": {**state, **entries["state_dict"]}}, folder / planned.name)
+        torch.save({**entries, "state_dict": state}, folder / planned.name)
     written: dict[str, Stored] = read_torch_file(folder / planned.name)["state_dict"]
     return Shard(planned.name, b"", {name: written[name] for name in made})
 

@@ -6,11 +6,11 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
 
 from riverrun.errors import SettingError
-from riverrun.merge.agreement import check_configurations, check_dtypes, common_tensors
+from riverrun.merge.agreement import begin_all_alike, check_configurations, check_dtypes, common_tensors
 from riverrun.merge.directories import MANIFEST, open_directory
 from riverrun.merge.errors import MergeError
 from riverrun.merge.inputs import RAW, Input, is_checkpoint
@@ -25,6 +25,8 @@ DTYPES = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
 """What can be asked for, and how safetensors names it."""
 
 SHARD_BYTES = 5_000_000_000
+
+_WORTH_TELLING = 0.0005  # of the weight
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +113,7 @@ def plan_merge(
     sources = _placed(opened, positions)
     shares, bound = _weights(profile, sources, given=positions is not None)
     notes = [*found]
-    if bound and sources[-1].checkpoint is None:
+    if bound and bound >= _WORTH_TELLING and sources[-1].checkpoint is None:
         notes.append(f"{bound:.1%} of the weight lies on other iterates than {profile} asks for")
     return planned(
         sources,
@@ -203,14 +205,21 @@ def _opened(paths: Sequence[Path], readout: str) -> tuple[Sequence[Input], Seque
     """The inputs, and what to tell about those of a series."""
     if len(paths) == 1 and not is_checkpoint(paths[0]) and holds_series(paths[0]):
         series = read_series(paths[0], readout)
-        return series.members, series.notes
+        return series.members, series.passed_over
     return _opened_alone(paths, readout), ()
 
 
 def _opened_alone(paths: Sequence[Path], readout: str) -> list[Input]:
     lightning = [is_lightning(path) for path in paths]
     if all(lightning):
-        return [open_lightning(path, readout) for path in paths]
+        opened = [open_lightning(path, readout) for path in paths]
+        for first, again in combinations(opened, 2):
+            # As last.ckpt is, which is easily named with the others.
+            if first.position == again.position and begin_all_alike(first, again):
+                raise MergeError(
+                    f"{again.path}: is the checkpoint {first.path} again; name each once, or the folder alone"
+                )
+        return opened
     if any(lightning):
         one, other = paths[lightning.index(True)], paths[lightning.index(False)]
         raise MergeError(

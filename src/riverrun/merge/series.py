@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from riverrun.errors import SettingError
-from riverrun.merge.agreement import begin_alike, check_configurations, check_dtypes, common_tensors
+from riverrun.merge.agreement import begin_all_alike, check_configurations, check_dtypes, common_tensors
 from riverrun.merge.directories import INDEX, WEIGHTS, open_directory
 from riverrun.merge.errors import IncompleteError, MergeError
 from riverrun.merge.floats import FORMATS, Array, widened
@@ -43,17 +43,22 @@ class Series:
     Attributes:
         members: one for each step; `path`, `position` and `tensors`.
         readout: "raw", or "averaged" where the weights are what a callback of Lightning averaged.
-        notes: what was passed over, and which weights were read; one line each.
+        passed_over: what lay beside them and is not one of them, one line each.
     """
 
     members: tuple[Input, ...]
     readout: str
-    notes: tuple[str, ...]
+    passed_over: tuple[str, ...]
 
     @property
     def positions(self) -> tuple[int, ...]:
         """The steps, increasing."""
         return tuple(member.position for member in self.members if member.position is not None)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was passed over, and which weights were read; one line each."""
+        return (*self.passed_over, *self.members[-1].notes)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -121,7 +126,7 @@ def read_series(path: str | Path | Sequence[str | Path], readout: str = RAW) -> 
         )
     check_configurations(members)
     check_dtypes(members, common_tensors(members), chosen=True)
-    return Series(members=tuple(members), readout=readout, notes=(*notes, *members[-1].notes))
+    return Series(members=tuple(members), readout=readout, passed_over=tuple(notes))
 
 
 def _members(path: Path) -> list[Path]:
@@ -186,15 +191,9 @@ def _each_step_once(members: Sequence[Input]) -> list[Input]:
     kept: dict[int | None, Input] = {}
     for member in members:
         first = kept.setdefault(member.position, member)
-        if not _alike(first, member):
+        if not begin_all_alike(first, member):
             raise MergeError(
                 f"{member.path}: is at step {member.position:,}, as is {first.path}, with other weights; a series is "
                 "of one run: move the checkpoints of others away, or name those to take"
             )
     return [kept[position] for position in sorted(kept, key=lambda position: position or 0)]
-
-
-def _alike(one: Input, two: Input) -> bool:
-    return one.tensors.keys() == two.tensors.keys() and all(
-        begin_alike(stored, two.tensors[name]) for name, stored in one.tensors.items()
-    )

@@ -63,7 +63,7 @@ def plan_average(
         readout=series.readout,
         dtype=dtype,
         shard_bytes=shard_bytes,
-        notes=series.notes,
+        notes=series.passed_over,
         bound=mixed.bound,
     )
 
