@@ -235,7 +235,7 @@ def test_they_change_nothing_of_the_training(tmp_path):
 def test_they_may_take_in_every_other_step(tmp_path):
     trainer = trained(tmp_path, 5, anytime={"average_every": 2, "average_device": "cpu"})
     assert trainer.averages.step == 4
-    resumed = trained(tmp_path, 6, resume=True, anytime={"average_every": 2})
+    resumed = trained(tmp_path, 6, resume=True, tracks=TRACKS[::-1], anytime={"average_every": 2})
     assert_same(averages(resumed), averages(trained(tmp_path / "b", 6, anytime={"average_every": 2})))
 
 
@@ -251,6 +251,7 @@ def test_each_readout_has_metrics_of_its_own(tmp_path):
     for name, key in [("raw", "eval_loss"), ("ema-25", "eval_ema-25_loss"), ("uniform", "eval_uniform_loss")]:
         with trainer.averages.applied(name):
             assert Trainer.evaluate(trainer, metric_key_prefix="alone")["alone_loss"] == found[key]
+            assert trainer.evaluate()["eval_loss"] == found["eval_loss"]  # a name is one readout's, wherever
         assert set(logged(trainer, key)) == {2, 4}
     assert "other_ema-25_loss" in trainer.evaluate(OTHERS, metric_key_prefix="other")
 
@@ -288,6 +289,21 @@ def test_callbacks_see_the_raw_weights_and_one_readout_at_a_time(tmp_path):
     assert [keys for keys, _ in evaluations] == [{"eval_loss"}, {"eval_ema-25_loss"}, {"eval_uniform_loss"}]
     for _, seen in evaluations:
         assert_same(seen, raw)
+
+
+def test_what_a_callback_predicts_and_saves_at_an_evaluation_is_raw(tmp_path):
+    class Predicts(TrainerCallback):
+        def on_evaluate(self, args, state, control, metrics, **more):
+            losses.append(trainer.predict(OTHERS).metrics["test_loss"])
+            trainer._save_checkpoint(trainer.model, trial=None)
+
+    losses = []
+    trainer = trained(tmp_path, 3)
+    trainer.add_callback(Predicts)
+    trainer.evaluate(HELDOUT)
+    assert losses == [trainer.predict(OTHERS).metrics["test_loss"]] * 3
+    saved = LlamaForCausalLM.from_pretrained(tmp_path / "checkpoint-3")
+    assert_same(weights(saved), weights(trainer.model))
 
 
 def test_the_raw_weights_are_back_after_an_evaluation_that_fails(tmp_path):
@@ -351,10 +367,12 @@ def test_no_checkpoint_is_made_of_an_average(tmp_path):
         def on_prediction_step(self, *others, **more):
             trainer._save_checkpoint(trainer.model, trial=None)
 
-    trainer = trained(tmp_path, 1, tracks=["half-life:25"])
+    trainer = trained(tmp_path, 3)
+    shutil.rmtree(tmp_path / "checkpoint-3")
     trainer.add_callback(Saves)
-    with pytest.raises(RuntimeError, match="checkpoint: ema-25 is being evaluated"):
-        trainer.evaluate(HELDOUT)
+    trainer.evaluate(HELDOUT)
+    saved = LlamaForCausalLM.from_pretrained(tmp_path / "checkpoint-3")
+    assert_same(weights(saved), trainer.watch.raw[3])
 
 
 @pytest.mark.parametrize("at", [5, 10])  # within an epoch, and in the next one

@@ -3,7 +3,7 @@
 import copy
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ class AnytimeMixin(Trainer):  # type: ignore[misc]  # transformers carries no ty
         self._trunk = schedule
         self._fork: Path | None = None
         self._origin: Path | None = None
-        self._evaluated = "raw"
+        self._readout: str | None = None
         _refuse_what_cannot_work(self)
         if isinstance(self.eval_dataset, dict):
             _check_apart(self.eval_dataset, self._names())
@@ -113,9 +113,9 @@ class AnytimeMixin(Trainer):  # type: ignore[misc]  # transformers carries no ty
             SettingError: the trunk's ``output_dir``, or this is a branch already.
             ValueError: a wrong decay.
         """
-        fork = Path(checkpoint)
+        fork = Path(checkpoint).resolve()
         at = check_checkpoint(fork)
-        if fork.resolve().parent == Path(self.args.output_dir).resolve():
+        if fork.parent == Path(self.args.output_dir).resolve():
             raise SettingError(
                 f"output_dir: got {self.args.output_dir}, the trunk's own; must be another directory for the branch"
             )
@@ -148,7 +148,7 @@ class AnytimeMixin(Trainer):  # type: ignore[misc]  # transformers carries no ty
                     f"{self.args.output_dir}: has no complete checkpoint; leave resume_from_checkpoint out to begin"
                 )
         else:
-            origin = Path(resume_from_checkpoint) if resume_from_checkpoint else self._fork
+            origin = Path(resume_from_checkpoint).resolve() if resume_from_checkpoint else self._fork
         if origin is not None:
             check_checkpoint(origin)
         self._origin = origin
@@ -169,19 +169,18 @@ class AnytimeMixin(Trainer):  # type: ignore[misc]  # transformers carries no ty
         if isinstance(sets, dict):  # the Trainer comes back here with each of them
             _check_apart(sets, self._names())
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix, **settings)
-        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix, **settings)
-        for name in self._names() if self.averages is not None and self.averages.step else ():
+        averaged = self._names() if self.averages is not None and self.averages.step else []
+        metrics: dict[str, float] = {}
+        for name in ["raw", *averaged]:
+            prefix = metric_key_prefix if name == "raw" else f"{metric_key_prefix}_{name}"
             with self._evaluating(name):
-                metrics |= super().evaluate(
-                    eval_dataset, ignore_keys, f"{metric_key_prefix}_{name}", **settings
-                )
+                metrics |= super().evaluate(eval_dataset, ignore_keys, prefix, **settings)
         return metrics
 
     def evaluation_loop(self, *arguments: Any, **settings: Any) -> Any:
         """The Trainer's own; an average is in the model's place within it alone, not when its metrics are reported."""
-        if self._evaluated == "raw":
-            return super().evaluation_loop(*arguments, **settings)
-        with self._kept().applied(self._evaluated):
+        readout, self._readout = self._readout, None  # what a callback evaluates meanwhile is its own affair
+        with self.averages.applied(readout) if self.averages is not None and readout else nullcontext():
             return super().evaluation_loop(*arguments, **settings)
 
     def save_average(self, name: str, directory: str | Path) -> None:
@@ -218,12 +217,11 @@ class AnytimeMixin(Trainer):  # type: ignore[misc]  # transformers carries no ty
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """The averages, then what the Trainer saves: its state, which it reads first, comes last."""
-        if self._evaluated != "raw":
-            raise RuntimeError(f"checkpoint: {self._evaluated} is being evaluated; save when that is done")
         folder = Path(self._get_output_dir(trial), f"checkpoint-{self.state.global_step}")
         notes = {"position": self.state.global_step, "schedule": self.schedule.to_dict()}
         save_averages(folder, self._kept().state_dict(), notes, writes=self.args.should_save)
-        super()._save_checkpoint(model, trial)
+        with self._kept().applied("raw"):  # where a callback saves while an average is evaluated
+            super()._save_checkpoint(model, trial)
 
     def _load_best_model(self) -> None:
         """The averages of the best checkpoint too, so that they and the weights belong together."""
@@ -264,7 +262,7 @@ class AnytimeMixin(Trainer):  # type: ignore[misc]  # transformers carries no ty
         """Go on with a checkpoint's averages; the notes saved with them, if there are any."""
         saved, notes = load_averages(checkpoint) or ({"tracks": {}}, None)
         averages = self._kept()
-        if list(saved["tracks"]) != averages.names:
+        if saved["tracks"].keys() != set(averages.names):
             got, wanted = (", ".join(names) or "none" for names in (saved["tracks"], averages.names))
             if self._strict_averages:
                 raise CheckpointError(
@@ -286,14 +284,18 @@ class AnytimeMixin(Trainer):  # type: ignore[misc]  # transformers carries no ty
 
     @contextmanager
     def _evaluating(self, name: str) -> Iterator[None]:
-        """Evaluate an average; training goes on with the random numbers it would have had without."""
+        """Have a readout in the next evaluation loop.
+
+        Training goes on with the random numbers it would have had without averages.
+        """
         device = self.args.device
-        self._evaluated = name
+        devices = [device] if device.type == "cuda" else []
+        self._readout = name
         try:
-            with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            with torch.random.fork_rng(devices, enabled=name != "raw"):
                 yield
         finally:
-            self._evaluated = "raw"
+            self._readout = None
 
     def _names(self) -> list[str]:
         return [profile.name for profile in self._tracks]
