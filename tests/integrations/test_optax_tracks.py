@@ -160,6 +160,24 @@ def test_another_every_may_go_on_from_a_state():
     np.testing.assert_allclose(averages(state, "ema-25"), average.value()[0].numpy(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("every", [1, 10])
+def test_an_update_needs_no_memory_besides_the_averages(dtype, every):
+    def scratch(optimizer):
+        """Bytes for intermediate results, for 1000 parameters."""
+        params = {"out": jnp.zeros(1000, dtype)}
+
+        def train(params, state):
+            updates, state = optimizer.update(jax.tree.map(lambda p: 2 * p, params), state, params)
+            return optax.apply_updates(params, updates), state
+
+        compiled = jax.jit(train, donate_argnums=(0, 1)).lower(params, optimizer.init(params)).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    with_tracks = scratch(optax.chain(optax.adamw(RATE), tracks([HalfLife(25)], every=every)))
+    assert with_tracks < scratch(optax.adamw(RATE)) + 1000
+
+
 def test_accumulated_gradients_are_one_update():
     """Within `optax.MultiSteps` the averages count optimizer steps, not the microbatches that lead to one."""
     optimizer = optax.chain(optax.sgd(RATE), tracks([HalfLife(3)]))

@@ -65,18 +65,20 @@ def tracks(
             raise ValueError("tracks: got no params; call optimizer.update(updates, opt_state, params)")
         step = optax.safe_increment(state.count)
 
-        def take(state: TracksState) -> TracksState:
-            iterate = jax.tree.map(_after, params, updates)
-            averages = {
-                name: _moved(state.averages[name], iterate, share(profile, state.taken, step))
+        # Outside of the condition, where it is the same array as the parameters that the caller goes on with.
+        iterate = jax.tree.map(_as_rounded, optax.apply_updates(params, updates))
+
+        def take(averages: dict[str, Any]) -> dict[str, Any]:
+            return {
+                name: _moved(averages[name], iterate, share(profile, state.taken, step))
                 for name, profile in by_name.items()
             }
-            return TracksState(step, step, averages)
 
-        def leave(state: TracksState) -> TracksState:
-            return state._replace(count=step)
-
-        return updates, take(state) if every == 1 else jax.lax.cond(step % every == 0, take, leave, state)
+        if every == 1:
+            return updates, TracksState(step, step, take(state.averages))
+        due = step % every == 0
+        averages = jax.lax.cond(due, take, lambda averages: averages, state.averages)
+        return updates, TracksState(step, jnp.where(due, step, state.taken), averages)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -102,17 +104,22 @@ def _check_floating(params: Any) -> None:
             )
 
 
-def _after(param: Array, update: Array) -> Array:
-    """The parameter after `optax.apply_updates`, in float32."""
-    dtype = jnp.asarray(param).dtype
-    value = jnp.asarray(param + update).astype(dtype).astype(jnp.float32)
-    # Compilers skip the rounding between two conversions; asked for by name, they do not.
-    return jax.lax.reduce_precision(value, 8, min(jnp.finfo(dtype).nmant, 23))
+def _as_rounded(param: Array) -> Array:
+    """The parameter itself, as its dtype holds it.
+
+    On its way to float32 a compiler may leave out that it was rounded, and then averages what never was a parameter.
+    A rounding that is asked for by name it keeps.
+    """
+    dtype = jnp.finfo(param.dtype)
+    if dtype.bits >= 32:
+        return param  # nothing to leave out
+    return jax.lax.reduce_precision(param, dtype.nexp, dtype.nmant)
 
 
 def _moved(average: Any, iterate: Any, share: Array) -> Any:
     """Each average, by ``share`` of the way to the iterate; a share of 1 is a copy, whatever was there before."""
     share = share.astype(jnp.float32)
+    single = jax.tree.map(lambda new: new.astype(jnp.float32), iterate)
     return jax.tree.map(
-        lambda old, new: jnp.where(share < 1, old + share * (new - old), new), average, iterate
+        lambda old, new: jnp.where(share < 1, old + share * (new - old), new), average, single
     )
