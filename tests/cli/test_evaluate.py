@@ -2,7 +2,10 @@
 
 import json
 import math
+import re
+import shutil
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -154,3 +157,25 @@ def test_what_makes_no_sense_is_told_before_anything_is_evaluated(riverrun, run,
     monkeypatch.setattr("riverrun.extras.find_spec", lambda name: None)
     assert complaint("none") == "evaluate: needs lm_eval for the tasks. pip install 'riverrun[lm-eval]'"
     assert not (run / "trunk/tasks.jsonl").exists()
+
+
+def test_the_python_of_the_docs_runs(run_snippets, trained, here):
+    shutil.copytree(trained, here / "runs/mine")
+    accuracies = run_snippets("evaluate.md")["accuracies"]
+    assert accuracies.keys() == {"raw", "ema-25"}
+    assert all(0 <= scores["acc"] <= 1 for scores in accuracies.values())
+
+
+def test_the_task_file_of_the_docs_is_one(scored, run, here, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", here / "cache")
+    text = (Path(__file__).parents[2] / "docs/evaluate.md").read_text()
+    (here / "own").mkdir()
+    for language, name in (("yaml", "capitals.yaml"), ("json", "capitals.jsonl")):
+        [block] = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        (here / "own" / name).write_text(block)
+    asked = ("run", "--readout", "raw", "--tasks")
+    for options in (("capitals", "--include-path", "own"), ("own/capitals.yaml",)):
+        record = scored(*asked, *options)["capitals", "raw"]
+        assert record["samples"] == 2
+        assert record["eval/capitals/acc/raw"] in (0, 0.5, 1)
+        assert record["text"] is None

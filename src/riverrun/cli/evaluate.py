@@ -34,8 +34,8 @@ def evaluate(
         run: directory of the run, or of a model that `riverrun export` wrote.
         tasks: perplexity, last-word and cloze, which are made of the run's validation documents, or of others as in
             cloze:FILE, and need no network; files of tasks; names of lm-eval's tasks. With commas or spaces between.
-        readout: raw, ema-25, ..., best, or with a history any profile, as tail:0.2; may be given several times. The best
-            if none is given.
+        readout: raw, ema-25, ..., best, or with a history any profile, as tail:0.2; may be given several times. What is
+            best if none is given.
         at: the position: a step such as 1200, "65M tokens", "2x", or latest.
         node: trunk, or the name of a branch.
         include_path: directory of task files of your own.
