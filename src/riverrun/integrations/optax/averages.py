@@ -24,7 +24,7 @@ def averages(opt_state: Any, name: str, like: Any = None) -> Any:
             there. Default: float32.
 
     Raises:
-        SettingError: there is no such average, there are several, or `tracks` is not last in its chain.
+        ValueError: there is no such average, there are several, or `tracks` is not last in its chain.
     """
     found = [state.averages for state in _tracks_states(opt_state) if name in state.averages]
     if not found:
