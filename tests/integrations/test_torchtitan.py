@@ -6,6 +6,7 @@ import types
 
 import pytest
 import torch
+import torch.distributed.checkpoint as dcp
 from torch import nn
 
 from riverrun.averaging import HalfLife, Uniform
@@ -157,6 +158,18 @@ def test_a_run_without_averages_begins_some_with_its_next_update(tmp_path):
     _, seen = after.train(1)
     torch.testing.assert_close(after.averages.average("uniform"), seen[0], rtol=0, atol=0)
     assert after.averages.step == 6
+
+
+def test_a_track_that_a_checkpoint_does_not_have_is_missed_and_one_more_is_left(tmp_path):
+    before = Training(tmp_path, anytime())
+    before.train(5)
+    before.checkpointer.save(5)
+    with pytest.raises(dcp.CheckpointException, match=r"averages\.tracks\.ema-12\.5"):
+        Training(tmp_path, anytime(), tracks=["half-life:25", "half-life:12.5"]).checkpointer.load()
+    fewer = Training(tmp_path, anytime(), tracks=["uniform"])
+    assert fewer.checkpointer.load()
+    uniform = before.averages.average("uniform")
+    torch.testing.assert_close(fewer.averages.average("uniform"), uniform, rtol=0, atol=0)
 
 
 def test_a_branch_has_the_decays_lr_from_its_first_update_on(tmp_path):

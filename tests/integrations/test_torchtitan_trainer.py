@@ -205,10 +205,13 @@ def test_a_validation_before_the_first_average_is_torchtitans_own(tmp_path):
     assert "validation_metrics/loss/ema-25" not in trainer.logged[1]
 
 
-def test_without_averages_there_is_the_schedule_alone(tmp_path):
-    trainer = trained(anytime(stock(tmp_path, steps=3), SCHEDULE, tracks=[]))
-    assert trainer.used == lrs(SCHEDULE, (1, 2, 3))
-    assert "validation_metrics/loss" in trainer.logged[3]
+def test_without_averages_there_is_the_schedule_alone_also_in_checkpoints(tmp_path):
+    trained(anytime(stock(tmp_path, steps=2), SCHEDULE, tracks=[]))
+    trainer = trained(stock(tmp_path, steps=3))  # torchtitan's own goes on, and nothing is missing or left
+    assert trainer.step == 3
+    shutil.rmtree(tmp_path / "checkpoint/step-3")  # the model alone
+    trainer = trained(anytime(stock(tmp_path, steps=4), SCHEDULE, tracks=[]))
+    assert trainer.used == lrs(SCHEDULE, (3, 4))
 
 
 def test_the_command_line_sets_the_schedules_fields_and_the_tracks(monkeypatch, tmp_path):

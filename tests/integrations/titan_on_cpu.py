@@ -4,6 +4,7 @@ Of torchtitan only what a CPU has not is replaced: triton's kernels for experts,
 `torch.cuda`. As a program it is ``python -m torchtitan.train``.
 """
 
+import importlib
 import sys
 import types
 from dataclasses import dataclass
@@ -16,14 +17,12 @@ def _without_gpu():
     kernels = types.ModuleType("torchtitan.distributed.minimal_async_ep.kernels")
     kernels.__getattr__ = lambda name: None
     sys.modules[kernels.__name__] = kernels
-
-    from torchtitan.tools import utils
+    importlib.import_module("torchtitan.tools.utils")
 
     def nothing(*arguments):
         """There is no device to do it to."""
 
-    utils.device_type = "cpu"
-    utils.device_module = SimpleNamespace(
+    cpu = SimpleNamespace(
         set_device=nothing,
         synchronize=nothing,
         empty_cache=nothing,
@@ -34,6 +33,11 @@ def _without_gpu():
         get_device_properties=lambda device: SimpleNamespace(total_memory=2**30),
         memory_stats=lambda device: {},
     )
+    imported = [module for name, module in sys.modules.items() if name.startswith("torchtitan.")]
+    for module in imported:  # those that have them by name already, too
+        for name, value in {"device_type": "cpu", "device_module": cpu}.items():
+            if name in vars(module):
+                setattr(module, name, value)
 
 
 def _set_timeout(timeout, group=None):

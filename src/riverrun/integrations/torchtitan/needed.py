@@ -29,6 +29,6 @@ def needed() -> Iterator[None]:
                 f"pip install 'torchtitan=={_KNOWN}.*'"
             ) from error
         raise SettingError(
-            f"torchtitan {version('torchtitan')}: imports {missing}, which is not installed; must be there. "
-            "pip install 'riverrun[torchtitan]', and a torch for GPUs, which brings triton"
+            f"torchtitan {version('torchtitan')}: imports {missing}, which is not installed. "
+            "pip install 'riverrun[torchtitan]'; triton comes with a torch for GPUs"
         ) from error

@@ -1,6 +1,7 @@
 """Averages out of torchtitan's checkpoints, without torchtitan."""
 
 import re
+import warnings
 from os import PathLike
 
 import torch
@@ -51,5 +52,7 @@ def read_average(checkpoint: str | PathLike[str], name: str) -> dict[str, Tensor
         entry = saved[key]
         assert isinstance(entry, TensorStorageMetadata)
         average[key] = torch.empty(entry.size, dtype=entry.properties.dtype)
-    dcp.load(average, storage_reader=reader, no_dist=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled", category=UserWarning)
+        dcp.load(average, storage_reader=reader, no_dist=True)
     return {parameter: average[key] for parameter, key in keys[name].items()}

@@ -28,7 +28,7 @@ class AnytimeTrainer(Trainer):  # type: ignore[misc]
         self.averages = config.averages.build(
             model_parts=self.model_parts, optimizers=self.optimizers, lr_schedulers=self.lr_schedulers
         )
-        if config.checkpoint.enable:
+        if config.checkpoint.enable and self.averages.names:
             self.checkpointer.states[AVERAGES] = self.averages
         if config.validator.enable and isinstance(self.validator, AveragedValidator):
             self.validator.attach(self.averages, self.checkpointer.maybe_wait_for_staging)
