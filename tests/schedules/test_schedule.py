@@ -244,3 +244,11 @@ def test_between_knots_the_values_are_smooth(schedule, knots):
     # A third difference reaches over four updates; one that has no knot within sees a smooth curve.
     away = np.array([not any(s <= knot <= s + 3 for knot in knots) for s in steps[:-3]])
     assert bends[away & (steps[:-3] > 30)].max() < 2e-3
+
+
+def test_a_subclass_without_a_kind_of_its_own_does_not_take_its_parents_place():
+    class Mine(Constant):
+        pass
+
+    assert kinds()["constant"] is Constant
+    assert type(Schedule.from_dict(Mine(warmup=3).to_dict())) is Constant

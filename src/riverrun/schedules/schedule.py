@@ -163,7 +163,8 @@ def kinds() -> dict[str, type[Schedule]]:
     def below(parent: type[Schedule]) -> list[type[Schedule]]:
         return [kind for child in parent.__subclasses__() for kind in (child, *below(child))]
 
-    return {kind.kind: kind for kind in below(Schedule) if kind.kind}
+    # A subclass without a name of its own is no kind: it must not take its parent's place.
+    return {kind.kind: kind for kind in below(Schedule) if kind.__dict__.get("kind")}
 
 
 def _plain(value: Any) -> Any:
