@@ -374,11 +374,35 @@ def test_a_task_file_of_one_s_own_by_name_and_by_path(speaker, own_task, tmp_pat
         assert score.stderr == pytest.approx(0.5)  # of two, one right
 
 
-def test_what_cannot_be_loaded_is_told_in_a_line_with_a_way_out(own_task, tmp_path, monkeypatch):
-    # Without the thousands of lm-eval's tasks, and where unknown metrics are looked for: both take seconds.
-    monkeypatch.setitem(sys.modules, "evaluate", None)
+@pytest.fixture
+def few_tasks(monkeypatch):
+    """Without the thousands of lm-eval's own, which take seconds to read."""
     few = functools.partial(TaskManager, include_defaults=False)
     monkeypatch.setattr(loading, "TaskManager", lambda include_path, **_: few(include_path=include_path))
+
+
+@pytest.mark.usefixtures("few_tasks")
+def test_a_group_scores_the_mean_of_its_tasks(speaker, own_task, tmp_path):
+    task = (own_task / "rhymes.yaml").read_text().replace("task: rhymes", "task: hard")
+    (own_task / "hard.yaml").write_text(task.replace("max_gen_toks: 8", "max_gen_toks: 1"))
+    metrics = "[{metric: exact_match, filter_list: stripped, weight_by_size: true}]"
+    (own_task / "poems.yaml").write_text(
+        f"group: poems\ntask: [rhymes, hard]\naggregate_metric_list: {metrics}\n"
+    )
+    told = []
+    tasks = load_tasks(["poems"], tmp_path, include_path=own_task, note=told.append)
+    results = evaluate_tasks(speaker, tasks)
+    assert {result.task: (result.samples, result.scores[0].value) for result in results} == {
+        "rhymes": (2, 0.5),
+        "hard": (2, 0.0),
+        "poems": (4, 0.25),
+    }
+    assert told == ["reading lm-eval's list of tasks", "loading poems"]
+
+
+@pytest.mark.usefixtures("few_tasks")
+def test_what_cannot_be_loaded_is_told_in_a_line_with_a_way_out(own_task, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "evaluate", None)  # where unknown metrics are looked for, for seconds
 
     def complaint(name, **options):
         with pytest.raises((SettingError, CorpusError)) as told:

@@ -26,7 +26,7 @@ _PASSAGE = 32
 _ENDINGS = 16
 _CHOICES = 4
 _LAST_WORD = re.compile(r"([^\W\d_]{4,})[.,;:!?]*")
-MOST_PASSAGES = 2000
+_MOST_PASSAGES = 2000
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ def last_words(text: Text, limit: int | None) -> Iterator[dict[str, Any]]:
     A document is cut into passages of 32 words, one after the other. Of each, the last word of at least four letters
     that follows a single space is left to guess, and what comes after it is left out; a passage without one among its
     last 16 words is left out. The wrong choices are the words to guess of the passages that follow, the first three
-    that differ from it and each other; after the last passage comes the first. At most `MOST_PASSAGES` passages are
+    that differ from it and each other; after the last passage comes the first. At most 2,000 passages are
     taken. `limit` cuts none off: the others are what few-shot examples are drawn from.
     """
-    passages = list(islice((found for text in text.documents() for found in _passages(text)), MOST_PASSAGES))
+    passages = list(islice((found for text in text.documents() for found in _passages(text)), _MOST_PASSAGES))
     words = [word for _, word in passages]
     if len(set(words)) < _CHOICES:
         raise CorpusError(
