@@ -4,6 +4,7 @@ import json
 import shutil
 import warnings
 from itertools import chain
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +20,7 @@ transformers = pytest.importorskip("transformers")
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback  # noqa: E402
 
 from riverrun.integrations.transformers import AnytimeMixin, AnytimeTrainer  # noqa: E402
+from riverrun.integrations.transformers.contradictions import refuse_what_cannot_work  # noqa: E402
 
 SCHEDULE = InverseSqrt(warmup=3, warmup_start=0.1, offset=8)
 TRACKS = (HalfLife(25), Uniform())
@@ -210,6 +212,20 @@ def test_a_scheduler_of_ones_own_is_refused(tmp_path):
         new_trainer(tmp_path, 2, optimizers=(optimizer, stock))
 
 
+@pytest.mark.parametrize(
+    ("deepspeed", "fsdp", "named"), [(True, False, "deepspeed"), (False, True, "fsdp_version")]
+)
+def test_wrappers_that_hide_the_weights_are_refused(trunk, monkeypatch, deepspeed, fsdp, named):
+    _, trainer = trunk
+    monkeypatch.setattr(trainer, "lr_scheduler", None)
+    monkeypatch.setattr(trainer, "is_deepspeed_enabled", deepspeed)
+    monkeypatch.setattr(trainer, "is_fsdp_enabled", fsdp)
+    plugin = SimpleNamespace(fsdp_version=1)
+    monkeypatch.setattr(trainer, "accelerator", SimpleNamespace(state=SimpleNamespace(fsdp_plugin=plugin)))
+    with pytest.raises(SettingError, match=f"^{named}: "):
+        refuse_what_cannot_work(trainer)
+
+
 # The averages
 
 
@@ -221,6 +237,17 @@ def test_averages_are_of_the_weights_after_each_step(trunk):
         for step, values in raw.items():
             track.update(list(values.values()), step)
         assert_same(list(trainer.averages.average(profile.name).values()), track.value())
+
+
+def test_callbacks_find_them_up_to_date_at_the_end_of_a_step(tmp_path):
+    class Looks(TrainerCallback):
+        def on_step_end(self, args, state, control, **more):
+            found.append((state.global_step, trainer.averages.step, trainer.lr_scheduler.position))
+
+    found = []
+    trainer = new_trainer(tmp_path, 3, callbacks=[Looks(), Watch()])
+    trainer.train()
+    assert found == [(step, step, step) for step in (1, 2, 3)]
 
 
 def test_they_change_nothing_of_the_training(tmp_path):
@@ -616,3 +643,19 @@ def test_the_mixin_goes_in_front_of_any_trainer(tmp_path):
 
     trainer = trained(tmp_path, 2, kind=Both)
     assert {"eval_loss!", "eval_ema-25_loss!"} <= trainer.evaluate(HELDOUT).keys()
+
+
+def test_the_page_of_the_docs(run_snippets, tmp_path):
+    transformers.set_seed(0)
+    known = run_snippets(
+        "integrations/transformers.md",
+        model=LlamaForCausalLM(CONFIG),
+        train_dataset=DATA,
+        eval_dataset=HELDOUT,
+    )
+    assert known["trainer"].state.global_step == 60
+    assert known["branch"].state.global_step == 48
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "runs/trunk/ema-25").dtype == torch.float32
+    metrics = known["predictions"].metrics, known["metrics"]
+    assert metrics[0]["test_loss"] == metrics[1]["eval_ema-25_loss"]
+    assert isinstance(known["MyTrainer"], type)

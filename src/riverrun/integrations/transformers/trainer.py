@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,11 @@ from riverrun.errors import CheckpointError, SettingError
 from riverrun.integrations.torch import AnytimeLR, Averager
 from riverrun.integrations.transformers.averages_file import AVERAGES_FILE, load_averages, save_averages
 from riverrun.integrations.transformers.checkpoints import check_checkpoint, last_checkpoint, position_of
+from riverrun.integrations.transformers.contradictions import (
+    check_apart,
+    refuse_what_cannot_work,
+    tell_what_does_nothing,
+)
 from riverrun.publish import published_directory
 from riverrun.schedules import Schedule
 
@@ -71,10 +76,10 @@ class AnytimeMixin(Trainer):  # type: ignore[misc]  # transformers carries no ty
         self._fork: Path | None = None
         self._origin: Path | None = None
         self._readout: str | None = None
-        _refuse_what_cannot_work(self)
+        refuse_what_cannot_work(self)
         if isinstance(self.eval_dataset, dict):
-            _check_apart(self.eval_dataset, self._names())
-        _tell_what_does_nothing(self.args)
+            check_apart(self.eval_dataset, self._names())
+        tell_what_does_nothing(self.args)
         # Before all others: one that saves or evaluates at the end of a step finds the averages up to date.
         self.callback_handler.callbacks.insert(0, _Updates(self))
 
@@ -167,7 +172,7 @@ class AnytimeMixin(Trainer):  # type: ignore[misc]  # transformers carries no ty
         """
         sets = self.eval_dataset if eval_dataset is None else eval_dataset
         if isinstance(sets, dict):  # the Trainer comes back here with each of them
-            _check_apart(sets, self._names())
+            check_apart(sets, self._names())
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix, **settings)
         averaged = self._names() if self.averages is not None and self.averages.step else []
         metrics: dict[str, float] = {}
@@ -321,39 +326,3 @@ class _Updates(TrainerCallback):  # type: ignore[misc]  # transformers carries n
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, *others: Any, **more: Any) -> None:
         self._trainer._end_step(state)
-
-
-def _refuse_what_cannot_work(trainer: AnytimeMixin) -> None:
-    if trainer.lr_scheduler is not None:
-        raise SettingError(
-            "optimizers: got a scheduler; must be (optimizer, None), for the LR comes from schedule"
-        )
-    if trainer.is_deepspeed_enabled:
-        raise SettingError(
-            "deepspeed: is set; must be left out, for its engine keeps the weights to itself. Use FSDP2"
-        )
-    if trainer.is_fsdp_enabled and trainer.accelerator.state.fsdp_plugin.fsdp_version != 2:
-        raise SettingError("fsdp_version: got 1; must be 2, for averages are made of FSDP2's shards")
-
-
-def _tell_what_does_nothing(args: TrainingArguments) -> None:
-    defaults: Mapping[str, Any] = {
-        "lr_scheduler_type": "linear",
-        "lr_scheduler_kwargs": None,
-        "warmup_steps": 0,
-    }
-    given = [name for name, usual in defaults.items() if getattr(args, name) not in (usual, {})]
-    if given:
-        warnings.warn(
-            f"{', '.join(given)}: set, and does nothing: the LR, its warm-up too, comes from schedule",
-            stacklevel=3,
-        )
-
-
-def _check_apart(sets: Iterable[str], names: Sequence[str]) -> None:
-    """No set may be called what another set's average is."""
-    averaged = {f"{of}_{name}" for of in sets for name in names}
-    for clash in averaged.intersection(sets):
-        raise SettingError(
-            f"eval_dataset: got a set {clash!r}; must be called otherwise: an average has this name"
-        )
