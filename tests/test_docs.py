@@ -55,5 +55,5 @@ def test_forecast(run_snippets):
 
 
 def test_models(run_snippets):
-    found = run_snippets("models.md", tokens=torch.randint(0, 257, (2, 33)))
-    assert found["loss"].item() == pytest.approx(np.log(257), abs=0.5)
+    found = run_snippets("models.md", tokens=torch.arange(66).reshape(2, 33))
+    assert found["loss"].item() == pytest.approx(np.log(257), abs=1.0)
