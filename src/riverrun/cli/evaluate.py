@@ -49,7 +49,7 @@ def evaluate(
     from tempfile import TemporaryDirectory
 
     from riverrun.cli.console import PatientConsole
-    from riverrun.cli.probe_progress import ProbeProgress
+    from riverrun.cli.counted_progress import CountedProgress
     from riverrun.extras import require_packages
 
     require_packages("evaluate", "lm-eval", {"lm_eval": "the tasks"})
@@ -58,7 +58,7 @@ def evaluate(
     from riverrun.runs.metrics import to_json
 
     console = PatientConsole(file=sys.stderr, highlight=False)
-    with TemporaryDirectory() as scratch, ProbeProgress(console, quiet) as told:
+    with TemporaryDirectory() as scratch, CountedProgress(console, quiet) as told:
         owner, subjects, text = _subjects(run, node, readout, at)
         loaded = load_tasks(
             names,

@@ -41,7 +41,7 @@ def probe(
     import sys
 
     from riverrun.cli.console import PatientConsole
-    from riverrun.cli.probe_progress import ProbeProgress
+    from riverrun.cli.counted_progress import CountedProgress
     from riverrun.extras import require_packages
     from riverrun.landscape.probe import Sizes, probe_run
     from riverrun.landscape.probe.record import record
@@ -55,7 +55,7 @@ def probe(
     sizes = Sizes(tokens=tokens, points=points, plane=plane, eigenvalues=eigenvalues, seed=seed)
     console = PatientConsole(file=sys.stderr if json else None, highlight=False)
     tree = Tree.open(run)
-    with ProbeProgress(console, quiet) as told:
+    with CountedProgress(console, quiet) as told:
         probed = probe_run(tree, sizes, told)
     folder = out or run / "probe"
     folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,9 @@ trunk/
   evaluations.jsonl  readouts asked for on top, at positions the recipe does not name
   averages.jsonl     what averages scored that were made after the fact
   sweeps.jsonl       what many averages of one position scored, of which one was chosen
+  tasks.jsonl        what readouts scored on tasks (see `integrations.lm_eval`)
   events.jsonl       what happened when: starts, stops, throughput
+  tensorboard/, trackers/  event files, and how far other trackers are fed (see `trackers`)
   checkpoints/00012500/
 """
 

@@ -1,4 +1,4 @@
-"""What `landscape probe` prints on the way: a bar on a terminal, a line every few seconds elsewhere."""
+"""What work in pieces prints on the way: a bar on a terminal, a line every few seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 _SECONDS_BETWEEN_LINES = 5.0
 
 
-class ProbeProgress:
-    """Tells how many losses or Hessian products of each part are done; within `with` only."""
+class CountedProgress:
+    """Tells how many pieces of each part of the work are done; within `with` only."""
 
     def __init__(self, console: Console, quiet: bool) -> None:
         self._console = console
@@ -30,7 +30,7 @@ class ProbeProgress:
         self._done = self._total = 0
         self._told = time.monotonic()
 
-    def __enter__(self) -> ProbeProgress:
+    def __enter__(self) -> CountedProgress:
         self._bar.start()
         return self
 
