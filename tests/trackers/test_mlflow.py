@@ -42,7 +42,7 @@ def run_of(client, tmp_path):
 
 @pytest.fixture
 def rows(client, run_of):
-    """A function that gives {step: {key: value}} of a node; a step that is there twice fails."""
+    """A function that gives {step: {key: value}} of a node; a step that is there twice, or is wrong, fails."""
 
     def read(node):
         found, run = {}, run_of(node)
@@ -50,6 +50,7 @@ def rows(client, run_of):
             for metric in client.get_metric_history(run.info.run_id, key):
                 assert key not in found.setdefault(metric.step, {})
                 found[metric.step][key] = metric.value
+        assert all(row.pop("step") == step for step, row in found.items())
         return dict(sorted(found.items()))
 
     return read

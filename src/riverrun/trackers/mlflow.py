@@ -10,14 +10,14 @@ from typing import Any
 
 from riverrun.trackers.sink import TrackedRun
 
-_ID, _STEP = "riverrun.id", "riverrun.step"
+_ID, _STEP = "riverrun.id", "step"
 _PARAMETERS_A_CALL = 100  # what the server takes
 
 
 class MLflow:
     """A run of the experiment that MLFLOW_EXPERIMENT_NAME names, without it of one with the tree's name.
 
-    Tags say which node it is of, and the last step that it has; so a line and that step arrive in one call.
+    A tag says which node it is of. The step is a metric too, of which MLflow gives the last value: what it has.
     """
 
     def __init__(self, run: TrackedRun) -> None:
@@ -28,7 +28,7 @@ class MLflow:
         self._experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or run.group
         self._opened = False
         self._found: Any = self._find()
-        self.last = int(self._found.data.tags.get(_STEP, 0)) if self._found else 0
+        self.last = int(self._found.data.metrics.get(_STEP, 0)) if self._found else 0
         self.look = self._how_to_look()
 
     def _find(self) -> Any:
@@ -47,13 +47,13 @@ class MLflow:
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """One call with all metrics of the line."""
-        from mlflow.entities import Metric, RunTag
+        from mlflow.entities import Metric
 
         if not self._opened:
             self._open()
         now = int(time.time() * 1000)
-        metrics = [Metric(key, value, now, step) for key, value in values.items()]
-        self._client.log_batch(self._found.info.run_id, metrics, tags=[RunTag(_STEP, str(step))])
+        metrics = [Metric(key, value, now, step) for key, value in {**values, _STEP: step}.items()]
+        self._client.log_batch(self._found.info.run_id, metrics)
 
     def _open(self) -> None:
         from mlflow.entities import Param

@@ -15,21 +15,28 @@ _PROJECT = "riverrun"
 
 
 class Trackio:
-    """A run of the project "riverrun", named by its id; no dashboard is started."""
+    """A run of the project "riverrun", named by its id; no dashboard is started.
+
+    The local store tells what it has; of another place it is known what was sent there.
+    """
 
     def __init__(self, run: TrackedRun) -> None:
+        from trackio.sqlite_storage import SQLiteStorage
+
         self._run = run
         self._opened: Any = None
-        places = ("TRACKIO_DIR", "TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL")
-        self._sent = Sent(run.node, "trackio", {name: os.environ.get(name) for name in places})
+        elsewhere = {name: os.environ.get(name) for name in ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL")}
+        self._sent = Sent(run.node, "trackio", elsewhere | {"TRACKIO_DIR": os.environ.get("TRACKIO_DIR")})
         self.last, self.look = self._sent.step, f"trackio show --project {_PROJECT}"
+        if not any(elsewhere.values()):
+            self.last = max(self.last, SQLiteStorage.get_max_step_for_run(_PROJECT, run.id) or 0)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """One row of the store; it writes its rows every half a second."""
+        """One row of the store."""
         if self._opened is None:
             self._open()
         self._opened.log(dict(values), step=step)
-        self._sent.note(step, self.look)
+        self._sent.gave(step, self.look)
 
     def _open(self) -> None:
         import trackio
@@ -53,3 +60,4 @@ class Trackio:
         if self._opened is not None:
             with muted():
                 self._opened.finish()
+            self._sent.closed()

@@ -39,8 +39,9 @@ class WeightsAndBiases:
         """One row of the run's history."""
         if self._opened is None:
             self._open()
-        self._opened.log(dict(values), step=step, commit=True)
-        self._sent.note(step, self.look)
+        if step >= self._opened.starting_step:  # of a run on a server, which tells what it has
+            self._opened.log(dict(values), step=step, commit=True)
+        self._sent.gave(step, self.look)
 
     def _open(self) -> None:
         import wandb
@@ -64,3 +65,4 @@ class WeightsAndBiases:
         """End the session of the run, once its rows have left this process."""
         if self._opened is not None:
             self._opened.finish()
+            self._sent.closed()
