@@ -9,6 +9,16 @@ import torch
 from riverrun.schedules import InverseSqrt, kinds
 
 
+def test_readme(run_snippets):
+    model, seen = torch.nn.Linear(2, 2), []
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    found = run_snippets(
+        "../README.md", model=model, optimizer=optimizer, data=range(3), evaluate=seen.append
+    )
+    assert found["scheduler"].position == found["averager"].step == 3
+    assert seen == [model]
+
+
 def test_averaging(run_snippets):
     found = run_snippets("averaging.md")
     assert found["exact"].bound == pytest.approx(0, abs=1e-12)
