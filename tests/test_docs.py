@@ -12,9 +12,8 @@ from riverrun.schedules import InverseSqrt, kinds
 def test_readme(run_snippets):
     model, seen = torch.nn.Linear(2, 2), []
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    found = run_snippets(
-        "../README.md", model=model, optimizer=optimizer, data=range(3), evaluate=seen.append
-    )
+    data = (optimizer.step() for _ in range(3))  # stands for what the page leaves out
+    found = run_snippets("../README.md", model=model, optimizer=optimizer, data=data, evaluate=seen.append)
     assert found["scheduler"].position == found["averager"].step == 3
     assert seen == [model]
 
