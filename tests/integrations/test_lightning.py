@@ -15,6 +15,7 @@ from lightning.pytorch.callbacks import (
     EMAWeightAveraging,
     LambdaCallback,
     ModelCheckpoint,
+    StochasticWeightAveraging,
     WeightAveraging,
 )
 from lightning.pytorch.strategies import FSDPStrategy
@@ -333,6 +334,19 @@ def test_what_is_saved_amid_the_validation_of_an_average_is_raw(tmp_path):
     assert second.lrs == [PEAK * SCHEDULE(s) for s in range(7, 13)]
 
 
+def test_a_second_fit_begins_anew_but_from_a_checkpoint(tmp_path):
+    module, callback = new_module(), AnytimeAveraging()
+    trainer = fit(tmp_path, module, callback)
+    trainer.save_checkpoint(tmp_path / "run.ckpt")
+    trainer.fit_loop.max_epochs = 3
+    trainer.fit(module)
+    assert (trainer.global_step, callback.averager.step) == (18, 6)
+    assert module.lrs[12:] == [PEAK * SCHEDULE(s) for s in range(1, 7)]
+    trainer.fit(module, ckpt_path=tmp_path / "run.ckpt")
+    assert callback.averager.step == 18
+    assert module.lrs[18:] == [PEAK * SCHEDULE(s) for s in range(13, 19)]
+
+
 @pytest.mark.parametrize("verb", ["validate", "test"])
 def test_a_checkpoint_is_evaluated_with_its_averages(tmp_path, verb):
     module, callback = new_module(), AnytimeAveraging(TRACKS)
@@ -347,6 +361,16 @@ def test_a_checkpoint_is_evaluated_with_its_averages(tmp_path, verb):
     trainer.fit(
         other, ckpt_path=tmp_path / "run.ckpt"
     )  # what was made under inference mode does not get in the way
+
+
+def test_without_averages_an_evaluation_is_of_the_raw_weights(tmp_path):
+    callback = AnytimeAveraging()
+    trainer = new_trainer(tmp_path, callback)
+    trainer.validate(module := new_module(), verbose=False)
+    assert trainer.callback_metrics["val_loss"].item() == pytest.approx(loss_of(module, {}).item(), rel=1e-5)
+    assert not any("ema" in key for key in trainer.callback_metrics)
+    with pytest.raises(RuntimeError, match=r"call trainer\.fit first"):
+        callback.save_average(trainer, "ema-25", tmp_path / "no.ckpt")
 
 
 def test_an_average_saved_as_weights(tmp_path):
@@ -492,6 +516,12 @@ def test_strategies_whose_shards_are_no_tensors_are_refused():
     trainer = SimpleNamespace(strategy=FSDPStrategy(), callbacks=[])  # Lightning makes none on the CPU
     with pytest.raises(SettingError, match=r"got FSDPStrategy.*ModelParallelStrategy with fully_shard"):
         AnytimeAveraging().setup(trainer, Tiny(), "fit")
+
+
+@pytest.mark.parametrize("other", [EMAWeightAveraging(), StochasticWeightAveraging(0.01)])
+def test_other_callbacks_that_move_the_weights_are_refused(tmp_path, other):
+    with pytest.raises(SettingError, match=rf"got {type(other).__name__}, .* must be left out"):
+        fit(tmp_path, new_module(), AnytimeAveraging(), other)
 
 
 class Affine(LightningModule):

@@ -1,11 +1,13 @@
 """A callback that keeps averages of the weights, validates them and saves them, and leaves the weights alone."""
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import StochasticWeightAveraging, WeightAveraging
 from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities.seed import isolate_rng
@@ -38,8 +40,8 @@ class AnytimeAveraging(Callback):  # type: ignore[misc]  # Lightning is not foll
             one validation to the next.
 
     Raises:
-        SettingError: when a run begins: a strategy whose shards cannot be averaged, a schedule that is stepped by
-            epochs, updates that nothing counts, or a checkpoint without averages.
+        SettingError: when a run begins: a strategy whose shards cannot be averaged, another callback that averages, a
+            schedule that is stepped by epochs, updates that nothing counts, or a checkpoint without averages.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class AnytimeAveraging(Callback):  # type: ignore[misc]  # Lightning is not foll
             raise RuntimeError("averager: there are no averages yet; call trainer.fit first")
         return self._averager
 
-    def save_average(self, trainer: Trainer, name: str, path: str) -> None:
+    def save_average(self, trainer: Trainer, name: str, path: str | os.PathLike[str]) -> None:
         """Save a checkpoint of weights alone, with an average in their place; on all ranks.
 
         ``LightningModule.load_from_checkpoint`` reads it, and anything that takes a ``state_dict``.
@@ -92,6 +94,12 @@ class AnytimeAveraging(Callback):  # type: ignore[misc]  # Lightning is not foll
                 f"strategy: got {type(trainer.strategy).__name__}, whose shards are no tensors of their own; must be "
                 "one device, DDP, or ModelParallelStrategy with fully_shard in configure_model"
             )
+        for callback in trainer.callbacks:
+            if isinstance(callback, WeightAveraging | StochasticWeightAveraging):
+                raise SettingError(
+                    f"callbacks: got {type(callback).__name__}, which puts its own average in the weights' place; "
+                    "must be left out, a track does its work"
+                )
         trainer.callbacks = [self, *(callback for callback in trainer.callbacks if callback is not self)]
         self._loops = {}
         if stage == TrainerFn.FITTING or self._module is not pl_module:
@@ -168,8 +176,7 @@ class AnytimeAveraging(Callback):  # type: ignore[misc]  # Lightning is not foll
     def _begin(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Make the averages, once the parameters are on their devices and sharded, and restore them."""
         if self._averager is None:
-            with torch.inference_mode(False):
-                self._averager = self._make_averager(pl_module)
+            self._averager = self._make_averager(pl_module)
             sharded = any(isinstance(parameter, DTensor) for parameter in pl_module.parameters())
             if sharded and "history" in self._averager.state_dict():
                 raise SettingError(
@@ -181,7 +188,7 @@ class AnytimeAveraging(Callback):  # type: ignore[misc]  # Lightning is not foll
             self._restored = None
 
     def _evaluate(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or (self._averager is None and self._restored is None):
             return
         self._begin(trainer, pl_module)
         if not self.averager.step:

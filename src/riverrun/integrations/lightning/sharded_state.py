@@ -5,6 +5,7 @@ distributed checkpoint, are weights and the states of optimizers; the averages g
 where nothing but this looks for them.
 """
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,7 +43,7 @@ def place_shards(trainer: Any, checkpoint: dict[str, Any], state: Mapping[str, A
     return placed
 
 
-def read_shards(averager: Averager, state: Mapping[str, Any], path: str) -> dict[str, Any]:
+def read_shards(averager: Averager, state: Mapping[str, Any], path: str | os.PathLike[str]) -> dict[str, Any]:
     """The state with the averages that `place_shards` put into the checkpoint at ``path``; on all ranks.
 
     Read into the averager's own memory, of any layout, by any number of ranks.

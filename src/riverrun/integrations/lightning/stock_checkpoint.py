@@ -1,7 +1,9 @@
 """From checkpoints of Lightning's own averaging callbacks to such that `AnytimeAveraging` goes on from."""
 
+import io
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from riverrun.averaging import FixedBeta, Profile, Uniform
 from riverrun.errors import CheckpointError, SettingError
 from riverrun.integrations.torch import Averager
+from riverrun.publish import publish_file
 
 _COUNT = "latest_update_step"
 _NEEDED = {"averaging_state", "callbacks", "current_model_state", "optimizer_states", "state_dict"}
@@ -34,7 +37,7 @@ def convert_stock_checkpoint(
 
     Args:
         path: of a checkpoint that was saved during training.
-        out: where to write.
+        out: where to write; the file appears whole or not at all.
         module: of the same architecture; tells parameters from buffers.
         profile: what the average is, which the checkpoint does not tell: ``FixedBeta(decay)`` for EMAWeightAveraging,
             with decay ** (1 / every) for the decay; ``Uniform(start)`` for WeightAveraging, which by default averages
@@ -66,11 +69,13 @@ def convert_stock_checkpoint(
         )
     states = checkpoint["callbacks"]
     stock = [key for key, state in states.items() if isinstance(state, Mapping) and _COUNT in state]
-    last = max(int(states.pop(key)[_COUNT]) for key in stock)
+    last = max((int(states.pop(key)[_COUNT]) for key in stock), default=int(checkpoint["global_step"]))
     if profile is not None:
         _check_profile(profile, updates, last, every, tolerance)
         states["AnytimeAveraging"] = _as_track(averaged, module, profile, last)
-    torch.save(checkpoint, out)
+    content = io.BytesIO()
+    torch.save(checkpoint, content)
+    publish_file(Path(out), content.getvalue())
 
 
 def _as_track(averaged: Mapping[str, Any], module: LightningModule, profile: Profile, step: int) -> Any:
