@@ -381,6 +381,8 @@ def test_an_average_saved_as_weights(tmp_path):
     loaded = Tiny.load_from_checkpoint(tmp_path / "average.ckpt")
     assert same(weights(loaded), averages(callback, "ema-6.25"))
     assert same(weights(module), raw)
+    with pytest.raises(KeyError, match="contains only the model"):  # no raw moments beside averaged weights
+        fit(tmp_path, new_module(width=5), AnytimeAveraging(TRACKS), ckpt_path=tmp_path / "average.ckpt")
     with pytest.raises(ValueError, match="did you mean 'ema-25'"):
         callback.save_average(trainer, "ema-26", tmp_path / "no.ckpt")
 
