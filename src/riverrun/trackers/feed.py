@@ -110,5 +110,5 @@ def _failures_told(tracker: str) -> Iterator[None]:
     except ModuleNotFoundError as error:  # what a package imports only for some of its stores
         raise TrackerError(f"{tracker}: needs {error.name}. pip install {error.name}") from error
     except Exception as error:
-        first_line = str(error).strip().partition("\n")[0]
+        first_line = str(error).strip().partition("\n")[0].removesuffix(".")
         raise TrackerError(f"{tracker}: {first_line or type(error).__name__}") from error

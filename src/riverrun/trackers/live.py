@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -11,11 +12,13 @@ from riverrun.trackers.feed import feeding
 
 _SECONDS_BETWEEN_LOOKS = 1.0
 _PATIENCE = 60.0
-"""Seconds that the end of training waits for a tracker to take what is left."""
+"""Seconds that the end of training waits for trackers to take what is left."""
 
 
 @contextmanager
-def fed_live(node: Node, trackers: Sequence[str], tell: Callable[[str], None]) -> Iterator[None]:
+def fed_live(
+    node: Node, trackers: Sequence[str], tell: Callable[[str], None], patience: float
+) -> Iterator[None]:
     """Meanwhile each tracker is fed from the node's record, and at the end given the rest of it.
 
     Each has a thread of its own, so one that is slow holds up neither training nor the others. One that fails is given
@@ -25,6 +28,7 @@ def fed_live(node: Node, trackers: Sequence[str], tell: Callable[[str], None]) -
         node: whose record it is.
         trackers: by name; none are fine.
         tell: takes a line for whoever watches, from those threads: where the metrics go, and what went wrong.
+        patience: seconds that other ranks wait for this one; the end takes half of them at the most.
     """
     over = threading.Event()
 
@@ -59,7 +63,9 @@ def fed_live(node: Node, trackers: Sequence[str], tell: Callable[[str], None]) -
         yield
     finally:
         over.set()
+        wait = min(_PATIENCE, patience / 2)
+        deadline = time.monotonic() + wait
         for tracker, thread in threads.items():
-            thread.join(_PATIENCE)
+            thread.join(max(0.0, deadline - time.monotonic()))
             if thread.is_alive():
-                give_up(tracker, f"{tracker}: has not taken all after {_PATIENCE:.0f} seconds")
+                give_up(tracker, f"{tracker}: has not taken all after {wait:.0f} seconds")

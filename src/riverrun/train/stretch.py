@@ -69,7 +69,8 @@ def train_stretch(
         session = open_it(ranks)
         plan, state = session.plan, session.state
         stop = stop_of(session)
-        with fed_live(node, plan.recipe.metrics.trackers if ranks.first else (), progress.note):
+        trackers = plan.recipe.metrics.trackers if ranks.first else ()
+        with fed_live(node, trackers, progress.note, patience):
             if state.step < stop:
                 with _journal(session, stop, progress) as journal:
                     advance(session, stop, signals, journal)
