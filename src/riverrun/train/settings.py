@@ -149,7 +149,8 @@ def _first_complaint(error: ValidationError, table: Mapping[str, Any], what: str
         text = f"{path}: got {fault['input']!r}; {message[0].lower()}{message[1:]}"
     section, _, key = path.rpartition(".")
     where = f"in [{section}] of the {what}" if section else f"at the top of the {what}"
-    return f"{text}. Set {key} {where}, or --set {path}=..."
+    stop = "" if text.endswith("?") else "."
+    return f"{text}{stop} Set {key} {where}, or --set {path}=..."
 
 
 def _path_within(table: Any, location: tuple[int | str, ...]) -> Iterator[str]:
