@@ -1,5 +1,7 @@
+import copy
 import io
 import math
+import pickle
 import warnings
 
 import pytest
@@ -170,6 +172,37 @@ def test_a_second_scheduler_on_an_optimizer_takes_over_with_the_same_peak():
     branch = SCHEDULE.decay(at=10, steps=5)
     scheduler = AnytimeLR(optimizer, branch, position=trunk.position)
     assert train(optimizer, scheduler, 5) == [[PEAK * branch(s)] for s in range(11, 16)]
+
+
+@pytest.mark.parametrize("lr", [PEAK, torch.tensor(PEAK)], ids=["float", "tensor"])
+def test_what_another_scheduler_writes_is_written_over(lr):
+    optimizer = new_optimizer(lr=lr)
+    scheduler = AnytimeLR(optimizer, SCHEDULE)
+    plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=0)
+    for s in range(1, 6):
+        assert train(optimizer, scheduler, 1) == [[pytest.approx(PEAK * SCHEDULE(s))]]
+        before = float(optimizer.param_groups[0]["lr"])
+        plateau.step(1.0)
+        assert s == 1 or float(optimizer.param_groups[0]["lr"]) == pytest.approx(before / 10)
+
+
+@pytest.mark.parametrize("lr", [PEAK, torch.tensor(PEAK)], ids=["float", "tensor"])
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda both: pickle.loads(pickle.dumps(both))], ids=["copy", "pickle"]
+)
+def test_a_copy_watches_over_the_copied_optimizer(lr, copied):
+    optimizer = new_optimizer(lr=lr)
+    scheduler = AnytimeLR(optimizer, SCHEDULE)
+    train(optimizer, scheduler, 3)
+    other, resumed = copied((optimizer, scheduler))
+    other.param_groups[0]["lr"] = 7.0
+    rest = train(other, resumed, 2)
+    assert rest == train(optimizer, scheduler, 2)
+
+
+def test_peaks_are_numbers_where_lrs_are_tensors():
+    optimizer = new_optimizer(lr=torch.tensor(PEAK))
+    assert [type(peak) for peak in AnytimeLR(optimizer, SCHEDULE).base_lrs] == [float]  # no wait for a device
 
 
 def test_of_a_stock_schedulers_state_only_the_position_is_taken():

@@ -173,6 +173,54 @@ def test_a_state_of_other_tracks_is_refused_or_completed():
     assert same(more.average("ema-12.5"), raw)  # it stands for all before
 
 
+def test_tracks_may_be_named_in_another_order():
+    model = new_model()
+    averager = Averager(model, [HalfLife(25), Uniform()])
+    train(model, averager, 0, 5)
+    other = Averager(model, [Uniform(), HalfLife(25)])
+    other.load_state_dict(averager.state_dict())
+    assert all(same(other.average(name), averager.average(name)) for name in averager.names)
+
+
+def test_back_to_a_state_that_lacks_something_it_begins_anew():
+    model = new_model()
+    averager = Averager(model, [HalfLife(25)])
+    train(model, averager, 0, 3)
+    state = through_a_file(averager.state_dict())
+    more = Averager(model, [HalfLife(25), Uniform()], History)
+    train(model, more, 3, 9)
+    more.load_state_dict(state, strict=False)
+    with pytest.raises(ValueError, match="uniform: no average yet"):
+        more.average("uniform")
+    train(model, more, 3, 5)
+    fresh = more.average("uniform")
+    at_5 = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    torch.testing.assert_close(more.average("tail-0.2"), at_5)  # the history too
+    assert not same(fresh, at_5)
+    assert more.average("ema-25").keys() == fresh.keys()
+
+
+def test_a_history_of_other_shapes_is_refused_and_changes_nothing():
+    model = new_model()
+    averager = Averager(model, history=History)
+    train(model, averager, 0, 3)
+    state = through_a_file(averager.state_dict())
+    state["history"]["means"] = [[mean[:1] for mean in means] for means in state["history"]["means"]]
+    train(model, averager, 3, 5)
+    before = {name: value.clone() for name, value in averager.average("ema-25").items()}
+    with pytest.raises(ValueError, match=r"params\[0\]: got shape"):
+        averager.load_state_dict(state)
+    assert averager.step == 5
+    assert same(averager.average("ema-25"), before)
+
+
+def test_a_step_back_is_refused_at_once():
+    averager = Averager(new_model(), [])  # neither tracks nor a thread of them to tell it later
+    averager.update(5)
+    with pytest.raises(ValueError, match="step: got 5; must be a whole number above the last one, 5"):
+        averager.update(5)
+
+
 def test_a_state_of_another_model_is_refused_and_changes_nothing():
     model = new_model()
     averager = Averager(model)
@@ -194,6 +242,7 @@ def test_a_state_of_another_model_is_refused_and_changes_nothing():
         ({"tracks": [Tail(0.2)]}, "a window that lets iterates go again cannot be kept online"),
         ({"tracks": [HalfLife(25), "half-life:25"]}, "must differ"),
         ({"every": 0}, "every: got 0; must be a number of steps, at least 1"),
+        ({"device": "meta"}, "device: got meta; must be cpu, or left out to be cpu, as the parameters are"),
         ({"model": nn.Identity()}, "model: has no trainable parameters"),
     ],
 )

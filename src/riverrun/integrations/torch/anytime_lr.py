@@ -45,21 +45,18 @@ class AnytimeLR(LRScheduler):
         position: int = 0,
     ) -> None:
         self.schedule = schedule
-        self._written: list[float | Tensor] = []
-        if peak_lr is not None:
-            _set_peaks(optimizer, peak_lr)
+        self._written: list[tuple[float | Tensor, int]] = []
+        _set_peaks(optimizer, peak_lr)
         super().__init__(optimizer)
         if position:
             self.last_epoch = position
             self.sync()
-        this = weakref.ref(self)
+        self._watch()
 
-        def before_update(optimizer: Optimizer, *arguments: Any) -> None:
-            scheduler = this()
-            if scheduler is not None and scheduler._is_disturbed() and not _makes_state(optimizer):
-                scheduler.sync()
-
-        optimizer.register_step_pre_hook(before_update)
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """A copy watches over its own optimizer, which has left its hooks behind."""
+        self.__dict__.update(state)
+        self._watch()
 
     @property
     def position(self) -> int:
@@ -69,9 +66,9 @@ class AnytimeLR(LRScheduler):
     def get_lr(self) -> list[float | Tensor]:
         """The LR of each group for the next update."""
         for group in self.optimizer.param_groups[len(self.base_lrs) :]:
-            self.base_lrs.append(float(group.setdefault("initial_lr", float(group["lr"]))))
+            self.base_lrs.append(float(group.get("initial_lr", group["lr"])))
         multiplier = self.schedule(self.last_epoch + 1)
-        return [float(peak) * multiplier for peak in self.base_lrs]
+        return [peak * multiplier for peak in self.base_lrs]
 
     def sync(self) -> None:
         """Write the LR of this position into every group, and its peak: after a load, or a change of the schedule."""
@@ -79,14 +76,10 @@ class AnytimeLR(LRScheduler):
         for number, (group, peak, lr) in enumerate(
             zip(self.optimizer.param_groups, self.base_lrs, rates, strict=True)
         ):
-            before = self._written[number] if number < len(self._written) else group["lr"]
-            if isinstance(
-                before, Tensor
-            ):  # the same tensor as ever: compiled code and captured graphs hold on to it
-                group["lr"] = before.fill_(lr)
-            else:
-                group["lr"] = lr
-            group["initial_lr"] = float(peak)
+            before = self._written[number][0] if number < len(self._written) else group["lr"]
+            # The same tensor as ever: compiled code and captured graphs hold on to it.
+            group["lr"] = before.fill_(lr) if isinstance(before, Tensor) else lr
+            group["initial_lr"] = peak
         self._note_written()
 
     def state_dict(self) -> dict[str, Any]:
@@ -122,22 +115,38 @@ class AnytimeLR(LRScheduler):
         self.last_epoch = self.last_epoch + 1 if epoch is None else epoch
         self.sync()
 
+    def _watch(self) -> None:
+        this = weakref.ref(self)
+
+        def before_update(optimizer: Optimizer, *arguments: Any) -> None:
+            scheduler = this()
+            if scheduler is not None and scheduler._is_disturbed() and not _makes_state(optimizer):
+                scheduler.sync()
+
+        self.optimizer.register_step_pre_hook(before_update)
+
     def _is_disturbed(self) -> bool:
         """Whether somebody else has put an LR into a group, or added one."""
         groups = self.optimizer.param_groups
         return len(groups) != len(self._written) or any(
-            group["lr"] is not own if isinstance(own, Tensor) else group["lr"] != own
-            for group, own in zip(groups, self._written, strict=True)
+            group["lr"] is not own or own._version != version
+            if isinstance(own, Tensor)
+            else group["lr"] != own
+            for group, (own, version) in zip(groups, self._written, strict=True)
         )
 
     def _note_written(self) -> None:
-        groups = self.optimizer.param_groups
-        self._written = [group["lr"] for group in groups]
-        self._last_lr = [lr.clone() if isinstance(lr, Tensor) else lr for lr in self._written]
+        rates: list[float | Tensor] = [group["lr"] for group in self.optimizer.param_groups]
+        # To read a tensor would have the processor wait for its device; its version tells who else wrote to it.
+        self._written = [(lr, lr._version if isinstance(lr, Tensor) else 0) for lr in rates]
+        self._last_lr = [lr.clone() if isinstance(lr, Tensor) else lr for lr in rates]
 
 
-def _set_peaks(optimizer: Optimizer, peak_lr: float | Sequence[float]) -> None:
+def _set_peaks(optimizer: Optimizer, peak_lr: float | Sequence[float] | None) -> None:
+    """Give each group its peak as a number."""
     groups = optimizer.param_groups
+    if peak_lr is None:
+        peak_lr = [group.get("initial_lr", group["lr"]) for group in groups]
     peaks = list(peak_lr) if isinstance(peak_lr, Sequence) else [peak_lr] * len(groups)
     if len(peaks) != len(groups):
         raise ValueError(f"peak_lr: got {len(peaks)}; must be one, or {len(groups)}, one for each group")

@@ -10,6 +10,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from riverrun.averaging import HalfLife, History, Profile, Track, applied, parse_profile, profile_named
+from riverrun.averaging.arguments import check_step
 from riverrun.integrations.torch.host_copy import HostCopy
 from riverrun.schedules.fields import unknown_name
 from riverrun.sharding import forget_gathered, own_part, shard, shards, spread
@@ -30,15 +31,16 @@ class Averager:
         history: makes a history of the parameters (`History` itself, or a partial of it with settings), from which
             `applied` gives any other profile; None for none.
         every: updates of the averages are made at steps divisible by it; the gap enters the weights.
-        device: where the averages lie, "cpu" to spare a GPU's memory: copies are then made on a stream of their own,
-            and averaged by a thread. Default: beside the parameters. A history has its own place.
+        device: "cpu" spares a GPU's memory: copies are then made on a stream of their own, and averaged there by a
+            thread. Default: the averages lie beside the parameters. A history has its own place.
 
     Attributes:
         names: of the tracks, such as "ema-25".
         step: the position of the last update that was taken in; 0 before the first.
 
     Raises:
-        ValueError: no trainable parameters, a profile that cannot be kept online, or the same one twice.
+        ValueError: no trainable parameters, a profile that cannot be kept online, or the same one twice, a device that
+            is neither "cpu" nor the parameters'.
     """
 
     def __init__(
@@ -63,8 +65,13 @@ class Averager:
         if not self._params:
             raise ValueError("model: has no trainable parameters to average")
         live = self._live()
-        on = live[0].device if device is None else torch.device(device)
-        self._copies = HostCopy(live) if on.type == "cpu" and live[0].device.type != "cpu" else None
+        here = live[0].device
+        on = here if device is None else torch.device(device)
+        if on.type != "cpu" and on not in (here, torch.device(here.type)):
+            raise ValueError(
+                f"device: got {on}; must be cpu, or left out to be {here}, as the parameters are"
+            )
+        self._copies = HostCopy(live) if on.type == "cpu" and here.type != "cpu" else None
         beside = self._copies.tensors if self._copies is not None else live
         profiles = [parse_profile(track) if isinstance(track, str) else track for track in tracks]
         self._tracks = {profile.name: Track(beside, profile) for profile in profiles}
@@ -91,6 +98,7 @@ class Averager:
             raise RuntimeError(f"update: {self._applied} is in the model's place; leave `applied` first")
         if step % self._every:
             return
+        step = check_step(step, self.step)
         live = self._live()
         if self._copies is None:
             self._update_tracks(live, step)
@@ -175,21 +183,29 @@ class Averager:
         """
         self._settle()
         saved: Mapping[str, Any] = state["tracks"]
-        if strict and (list(saved) != self.names or ("history" in state) != (self._history is not None)):
+        if strict and (
+            saved.keys() != self._tracks.keys() or ("history" in state) != (self._history is not None)
+        ):
             raise ValueError(
                 f"averages: got the state of {_listed(saved, 'history' in state)}; must be "
                 f"{_listed(self._tracks, self._history is not None)}. "
                 "With strict=False those that are missing begin now"
             )
-        known = {name: track for name, track in self._tracks.items() if name in saved}
-        for name in known:
-            self._check_shapes(name, saved[name]["average"])
-        for name, track in known.items():
+        for name in self._tracks:
+            if name in saved:
+                self._check_shapes(name, saved[name]["average"])
+        if self._history is not None and "history" in state:
+            self._history.load_state_dict(state["history"])  # changes nothing either where shapes differ
+        elif self._history is not None:
+            start = self._history.start
+            self._history.begin(start, [(start, start)])
+        for name, track in self._tracks.items():
+            if name not in saved:
+                track.step = 0
+                continue
             for average, (param_name, param) in zip(track.average, self._params.items(), strict=True):
                 average.copy_(_part(saved[name]["average"][param_name], param))
             track.step = int(saved[name]["step"])
-        if self._history is not None and "history" in state:
-            self._history.load_state_dict(state["history"])
         self.step = int(state["step"])
 
     def _check_shapes(self, track: str, average: Mapping[str, Tensor]) -> None:
