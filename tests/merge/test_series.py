@@ -99,6 +99,13 @@ def test_an_average_is_that_of_the_checkpoints_and_transformers_loads_it(trained
     assert manifest["step"] == 10
 
 
+def test_only_headers_are_read_to_find_a_series(trained, monkeypatch):
+    read = []
+    monkeypatch.setattr("riverrun.merge.agreement._pieces", lambda stored: read.append(stored) or iter(()))
+    assert read_series(trained).positions == STEPS
+    assert not read
+
+
 def test_the_order_is_that_of_the_steps_that_checkpoints_note(copy):
     for step in STEPS:
         (copy / f"checkpoint-{step}").rename(copy / f"checkpoint-{1000 - step}")

@@ -3,6 +3,8 @@
 import argparse
 import enum
 import os
+import pickle
+import pickletools
 import random
 import zipfile
 from collections import OrderedDict
@@ -41,6 +43,16 @@ class Runs:
 
     def __reduce__(self):
         return os.mkdir, (self.folder,)
+
+
+class Rebuilt:
+    """Is unpickled as a tensor of a storage of its own."""
+
+    def __init__(self, storage):
+        self.storage = storage
+
+    def __reduce__(self):
+        return torch._utils._rebuild_tensor_v2, (self.storage, 0, (3,), (1,), False, OrderedDict())
 
 
 def tensor_of(stored):
@@ -93,6 +105,39 @@ def test_a_pickle_s_code_does_not_run(tmp_path):
     assert isinstance(read["bad"], Unreadable)
     assert "mkdir" in read["bad"].what
     assert torch.equal(tensor_of(read["a"]), torch.ones(2))
+
+
+def test_a_pickle_cannot_move_a_tensor_into_another_file(tmp_path):
+    (tmp_path / "secret").write_bytes(b"of someone else ")
+    torch.save({"a": torch.ones(4)}, tmp_path / "whole.ckpt")
+    with zipfile.ZipFile(tmp_path / "whole.ckpt") as archive:
+        content = archive.read("whole/data.pkl")
+    moved = pickle.dumps({"file": str(tmp_path / "secret"), "offset": 0}, protocol=2)[2:-1]
+    for made in ("Q", "R"):  # the storage, the tensor
+        end = 1 + max(place for code, _, place in pickletools.genops(content) if code.code == made)
+        changed(tmp_path / "whole.ckpt", tmp_path / "other.ckpt", content[:end], content[:end] + moved + b"b")
+        read = read_torch_file(tmp_path / "other.ckpt")["a"]
+        assert read.file == tmp_path / "other.ckpt"
+        assert torch.equal(tensor_of(read), torch.ones(4))
+
+
+def test_a_tensor_of_something_that_is_no_storage_is_refused(tmp_path):
+    fake = OrderedDict()
+    vars(fake).update(dtype="F32", elements=10**9, offset=0)
+    torch.save({"a": Rebuilt(fake)}, tmp_path / "saved.ckpt")
+    with pytest.raises(MergeError, match="a tensor's storage is damaged"):
+        read_torch_file(tmp_path / "saved.ckpt")
+
+
+def test_plain_data_may_hold_itself_and_share_its_parts():
+    shared = [1]
+    for _ in range(100):
+        shared = [shared, shared]
+    circle = {"of": shared}
+    circle["itself"] = [circle]
+    assert plain(circle)
+    circle["more"] = ([Runs("nowhere")],)
+    assert not plain(circle)
 
 
 def test_objects_of_other_kinds_are_no_plain_data_and_do_no_harm(tmp_path):

@@ -191,7 +191,7 @@ def _each_step_once(members: Sequence[Input]) -> list[Input]:
     kept: dict[int | None, Input] = {}
     for member in members:
         first = kept.setdefault(member.position, member)
-        if not begin_all_alike(first, member):
+        if first is not member and not begin_all_alike(first, member):
             raise MergeError(
                 f"{member.path}: is at step {member.position:,}, as is {first.path}, with other weights; a series is "
                 "of one run: move the checkpoints of others away, or name those to take"

@@ -35,7 +35,14 @@ _PICKLE = "data.pkl"
 _LOCAL_HEADER = 30  # bytes, before the name and what follows it
 
 
-class Unreadable:
+class _Fixed:
+    """What a pickle cannot change once it has made it."""
+
+    def __setstate__(self, state: object) -> None:
+        """Leave a pickled state where it is."""
+
+
+class Unreadable(_Fixed):
     """Stands for what is neither plain data nor a tensor in one piece; whatever a pickle does to it has no effect.
 
     Attributes:
@@ -47,9 +54,6 @@ class Unreadable:
     def __new__(cls, *_: object, **__: object) -> Unreadable:
         """One of whatever arguments."""
         return object.__new__(cls)
-
-    def __setstate__(self, state: object) -> None:
-        """Leave a pickled state where it is."""
 
     def __setitem__(self, key: object, value: object) -> None:
         """Leave an item where it is."""
@@ -65,7 +69,12 @@ class Unreadable:
 
 
 @dataclass(frozen=True)
-class _Storage:
+class _Tensor(_Fixed, Stored):
+    """A tensor of this file; a state could place it in another one."""
+
+
+@dataclass(frozen=True)
+class _Storage(_Fixed):
     """The record that a tensor is a view of; an offset below 0 says that its elements have no place here."""
 
     dtype: str
@@ -186,12 +195,14 @@ class _Unpickler(pickle.Unpickler):
         _hooks: object,
         metadata: object = None,
     ) -> Stored | Unreadable:
+        if not isinstance(storage, _Storage):
+            raise MergeError(f"{self._path}: a tensor's storage is damaged; save or fetch the file again")
         if storage.dtype not in SIZES or storage.offset < 0 or metadata:
             return _unreadable(f"a tensor of {storage.dtype}")
         numbers = (first, *shape, *strides)
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise MergeError(f"{self._path}: a tensor's shape is damaged; save or fetch the file again")
-        stored = Stored(
+        stored = _Tensor(
             storage.dtype, tuple(shape), self._path, storage.offset + first * SIZES[storage.dtype]
         )
         if not _in_one_piece(shape, strides):
@@ -222,9 +233,14 @@ def _in_one_piece(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
 
 
 def plain(value: object) -> bool:
-    """Whether a value consists of numbers, text and containers of these."""
-    if isinstance(value, dict):
-        return all(plain(part) for item in value.items() for part in item)
-    if isinstance(value, list | tuple):
-        return all(plain(part) for part in value)
-    return value is None or isinstance(value, bool | int | float | str)
+    """Whether a value consists of numbers, text and containers of these, which may share their parts."""
+    left, seen = [value], set()
+    while left:
+        part = left.pop()
+        if isinstance(part, dict | list | tuple):
+            if id(part) not in seen:
+                seen.add(id(part))
+                left += [*part, *part.values()] if isinstance(part, dict) else part
+        elif not (part is None or isinstance(part, bool | int | float | str)):
+            return False
+    return True
