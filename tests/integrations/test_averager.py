@@ -190,6 +190,7 @@ def test_back_to_a_state_that_lacks_something_it_begins_anew():
     more = Averager(model, [HalfLife(25), Uniform()], History)
     train(model, more, 3, 9)
     more.load_state_dict(state, strict=False)
+    assert more.begun == ["ema-25"]
     with pytest.raises(ValueError, match="uniform: no average yet"):
         more.average("uniform")
     train(model, more, 3, 5)

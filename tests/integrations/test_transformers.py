@@ -448,6 +448,54 @@ def test_missing_averages_are_an_error_or_begin_with_a_warning(trunk, tmp_path):
     assert_same(found, averages(whole))
 
 
+def test_an_average_that_has_not_begun_is_not_evaluated(tmp_path):
+    trained(tmp_path, 5, tracks=[Uniform()])
+    with pytest.warns(UserWarning, match="begin here"):
+        trainer = trained(
+            tmp_path,
+            6,
+            resume=True,
+            anytime={"strict_averages": False},
+            eval_dataset=HELDOUT,
+            eval_on_start=True,
+            eval_strategy="steps",
+            eval_steps=6,
+        )
+    assert set(logged(trainer, "eval_uniform_loss")) == {5, 6}
+    assert set(logged(trainer, "eval_ema-25_loss")) == {6}
+
+
+def test_the_best_model_of_a_stock_trainer_has_no_averages(tmp_path):
+    settings = {
+        "learning_rate": 3.0,
+        "schedule": Constant(),
+        "eval_dataset": DATA,
+        "eval_strategy": "steps",
+        "eval_steps": 1,
+        "save_steps": 1,
+        "metric_for_best_model": "loss",
+        "load_best_model_at_end": True,
+    }
+    trained(tmp_path, 2, kind=Trainer, **settings)
+    with pytest.warns(UserWarning, match="begin here"):
+        trainer = trained(tmp_path, 4, resume=True, anytime={"strict_averages": False}, **settings)
+    assert trainer.state.best_global_step <= 2
+    assert {key for key in trainer.evaluate() if key.endswith("_loss")} == {"eval_loss"}
+
+
+def test_at_its_end_a_run_is_not_trained_further(trunk, tmp_path):
+    whole = trained(tmp_path, 5)
+    again = trained(tmp_path, 5, resume=True, eval_dataset=HELDOUT)
+    assert (again.state.global_step, again.lr_scheduler.position, again.averages.step) == (5, 5, 5)
+    assert_same((weights(again.model), averages(again)), (weights(whole.model), averages(whole)))
+    assert "eval_uniform_loss" in again.evaluate()
+    fork = trunk[0] / "checkpoint-5"
+    branch(tmp_path / "branch", fork, decay=3)
+    assert branch(tmp_path / "branch", fork, decay=3, resume=True).state.global_step == 8
+    for folder, last in ((tmp_path, 5), (tmp_path / "branch", 8)):
+        assert {path.name for path in folder.glob("checkpoint-*")} == {f"checkpoint-{last}"}
+
+
 def test_one_can_go_on_from_a_stock_trainers_checkpoint(tmp_path):
     trained(tmp_path, 5, kind=Trainer)
     with pytest.raises(CheckpointError, match="has averages none; must have ema-25, uniform"):

@@ -87,6 +87,12 @@ class Averager:
         """Of the tracks, such as "ema-25"."""
         return list(self._tracks)
 
+    @property
+    def begun(self) -> list[str]:
+        """Those of `names` that have taken in an update, and can be applied."""
+        self._settle()
+        return [name for name, track in self._tracks.items() if track.step]
+
     def update(self, step: int) -> None:
         """Take in the parameters after update ``step``, 1 or more: call it after each ``optimizer.step()``.
 

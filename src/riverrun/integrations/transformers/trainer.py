@@ -174,7 +174,7 @@ class AnytimeMixin(Trainer):  # type: ignore[misc]  # transformers carries no ty
         if isinstance(sets, dict):  # the Trainer comes back here with each of them
             check_apart(sets, self._names())
             return super().evaluate(eval_dataset, ignore_keys, metric_key_prefix, **settings)
-        averaged = self._names() if self.averages is not None and self.averages.step else []
+        averaged = self.averages.begun if self.averages is not None else []
         metrics: dict[str, float] = {}
         for name in ["raw", *averaged]:
             prefix = metric_key_prefix if name == "raw" else f"{metric_key_prefix}_{name}"
@@ -219,6 +219,13 @@ class AnytimeMixin(Trainer):  # type: ignore[misc]  # transformers carries no ty
                     if self.processing_class is not None:
                         self.processing_class.save_pretrained(aside)
         self.accelerator.wait_for_everyone()
+
+    def _run_epoch(self, *arguments: Any, **settings: Any) -> None:
+        """The Trainer's own, which would do an update before it looks whether training is at its end."""
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(*arguments, **settings)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """The averages, then what the Trainer saves: its state, which it reads first, comes last."""
@@ -265,7 +272,7 @@ class AnytimeMixin(Trainer):  # type: ignore[misc]  # transformers carries no ty
 
     def _load_averages(self, checkpoint: Path) -> dict[str, Any] | None:
         """Go on with a checkpoint's averages; the notes saved with them, if there are any."""
-        saved, notes = load_averages(checkpoint) or ({"tracks": {}}, None)
+        saved, notes = load_averages(checkpoint) or ({"step": 0, "tracks": {}}, None)
         averages = self._kept()
         if saved["tracks"].keys() != set(averages.names):
             got, wanted = (", ".join(names) or "none" for names in (saved["tracks"], averages.names))
@@ -277,9 +284,7 @@ class AnytimeMixin(Trainer):  # type: ignore[misc]  # transformers carries no ty
             warnings.warn(
                 f"{checkpoint}: has averages {got}; of {wanted}, those it has not begin here", stacklevel=2
             )
-        if notes is None:
-            return None
-        if notes["position"] != position_of(checkpoint):
+        if notes is not None and notes["position"] != position_of(checkpoint):
             raise CheckpointError(
                 f"{checkpoint / AVERAGES_FILE}: is of position {notes['position']}, not of this checkpoint; "
                 "go on from another one."
