@@ -225,12 +225,18 @@ def test_the_command_line_sets_the_schedules_fields_and_the_tracks(monkeypatch, 
     assert config.training.steps == 7
 
 
-def test_a_branch_without_a_step_or_in_the_trunks_folder_is_refused(tmp_path):
+def test_a_branch_without_a_step_or_in_the_trunks_folder_is_refused(tmp_path, monkeypatch):
     for wrong in ("outputs/checkpoint", "outputs/checkpoint/step-", "outputs/checkpoint/best"):
         with pytest.raises(SettingError, match=f"checkpoint: got {wrong}; must be"):
             decay_branch(trunk(), wrong, steps=2, dump_folder="branch")
     with pytest.raises(SettingError, match="dump_folder: got outputs, where the trunk's step-4 lies"):
         decay_branch(trunk(), "outputs/checkpoint/step-4/", steps=2, dump_folder="outputs")
+    with pytest.raises(SettingError, match=r"dump_folder: got \./outputs, the trunk's own; must be another"):
+        decay_branch(trunk(), "copies/step-4", steps=2, dump_folder="./outputs")
+    monkeypatch.chdir(tmp_path)
+    Path("link").symlink_to("outputs")
+    with pytest.raises(SettingError, match="dump_folder: got outputs, where the trunk's step-4 lies"):
+        decay_branch(trunk("runs"), "link/checkpoint/step-4", steps=2, dump_folder="outputs")
     remote = decay_branch(trunk(), "gs://bucket/checkpoint/step-4", steps=2, dump_folder="branch")
     assert remote.checkpoint.initial_load_path == "gs://bucket/checkpoint/step-4"
 

@@ -77,7 +77,7 @@ def decay_branch(
         floor: the end of the decay as a fraction of the LR it starts from.
 
     Raises:
-        SettingError: the checkpoint's name has no step, or it lies in the branch's own folder.
+        SettingError: the checkpoint's name has no step, or the branch's folder is the trunk's.
         ValueError: the decay cannot be.
     """
     named = re.fullmatch(r"step-(\d+)", str(checkpoint).rstrip("/").rpartition("/")[2])
@@ -86,11 +86,14 @@ def decay_branch(
             f"checkpoint: got {checkpoint}; must be a folder that torchtitan saved, .../step-N"
         )
     path = str(checkpoint) if "://" in str(checkpoint) else str(Path(checkpoint).absolute())
-    if Path(path).is_relative_to(Path(dump_folder).absolute()):
+    own = Path(dump_folder).resolve()
+    if Path(path).resolve().is_relative_to(own):
         raise SettingError(
             f"dump_folder: got {dump_folder}, where the trunk's {named[0]} lies; must be another folder, "
             "or the trunk would go on there instead"
         )
+    if own == Path(trunk.dump_folder).resolve():
+        raise SettingError(f"dump_folder: got {dump_folder}, the trunk's own; must be another folder")
     at = int(named[1])
     decayed = trunk.lr_scheduler.schedule.decay(at=at, steps=steps, shape=shape, floor=floor)
     return AnytimeTrainer.Config(
