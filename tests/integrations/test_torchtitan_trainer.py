@@ -237,7 +237,7 @@ def test_a_branch_without_a_step_or_in_the_trunks_folder_is_refused(tmp_path, mo
     Path("link").symlink_to("outputs")
     with pytest.raises(SettingError, match="dump_folder: got outputs, where the trunk's step-4 lies"):
         decay_branch(trunk("runs"), "link/checkpoint/step-4", steps=2, dump_folder="outputs")
-    remote = decay_branch(trunk(), "gs://bucket/checkpoint/step-4", steps=2, dump_folder="branch")
+    remote = decay_branch(trunk(), "gs://bucket/checkpoint/step-4", steps=2, dump_folder=".")
     assert remote.checkpoint.initial_load_path == "gs://bucket/checkpoint/step-4"
 
 

@@ -85,9 +85,10 @@ def decay_branch(
         raise SettingError(
             f"checkpoint: got {checkpoint}; must be a folder that torchtitan saved, .../step-N"
         )
-    path = str(checkpoint) if "://" in str(checkpoint) else str(Path(checkpoint).absolute())
+    remote = "://" in str(checkpoint)
+    path = str(checkpoint) if remote else str(Path(checkpoint).absolute())
     own = Path(dump_folder).resolve()
-    if Path(path).resolve().is_relative_to(own):
+    if not remote and Path(path).resolve().is_relative_to(own):
         raise SettingError(
             f"dump_folder: got {dump_folder}, where the trunk's {named[0]} lies; must be another folder, "
             "or the trunk would go on there instead"
