@@ -141,6 +141,7 @@ def test_a_text_is_continued_up_to_a_stop_or_its_end(speaker):
         "stop": {"until": ["gh", "ef"]},
         "one stop": {"until": "ij"},
         "short": {"max_gen_toks": 3},
+        "as others call it": {"max_tokens": 3},
         "sampled": {"do_sample": True, "temperature": 0.1, "top_k": 1},
     }
     answers = speaker.generate_until(asked("generate_until", *(("ab cd", kind) for kind in kinds.values())))
@@ -149,8 +150,15 @@ def test_a_text_is_continued_up_to_a_stop_or_its_end(speaker):
         "stop": " ",
         "one stop": " ef gh ",
         "short": " ef",
+        "as others call it": " ef",
         "sampled": " ef gh ij",
     }
+    drawn = [
+        ("ab cd", {"temperature": 1e3, **given}) for given in ({}, {"do_sample": True}, {"do_sample": False})
+    ]
+    unsaid, sampled, greedy = speaker.generate_until(asked("generate_until", *drawn))
+    assert greedy == " ef gh ij"
+    assert greedy not in (unsaid, sampled)
     with pytest.raises(SettingError, match=r"generation_kwargs.top_p: got 0.9"):
         speaker.generate_until(asked("generate_until", ("ab", {"do_sample": True, "top_p": 0.9})))
 

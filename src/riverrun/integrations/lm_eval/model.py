@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import torch
 from lm_eval.api.model import TemplateLM
+from lm_eval.models.utils import normalize_gen_kwargs
 from torch import Tensor
 
 from riverrun.data import Tokenizer
@@ -148,13 +149,13 @@ class DecoderLM(TemplateLM):  # type: ignore[misc]
         return written
 
     def _continue(self, context: str, settings: Mapping[str, Any], seed: int) -> str:
-        until = settings.get("until") or []
-        stops = [stop for stop in ([until] if isinstance(until, str) else until) if stop]
+        settings = normalize_gen_kwargs(dict(settings), _GENERATED_TOKENS)
+        stops = [stop for stop in settings["until"] if stop]
         temperature, top_k = _sampling(settings)
         continued = generate(
             self.model,
             [self.eot_token_id, *self.tok_encode(context)],
-            int(settings.get("max_gen_toks", settings.get("max_new_tokens", _GENERATED_TOKENS))),
+            settings["max_gen_toks"],
             temperature=temperature,
             top_k=top_k,
             seed=seed,
@@ -196,8 +197,8 @@ def windows(
 
 
 def _sampling(settings: Mapping[str, Any]) -> tuple[float, int | None]:
-    """Temperature and top-k by a task's generation_kwargs; without do_sample the most likely token is taken."""
-    if not settings.get("do_sample", False):
+    """Temperature and top-k by a task's generation_kwargs; 0 where it does not sample."""
+    if not settings["do_sample"]:
         return 0.0, None
     if settings.get("top_p", 1.0) != 1.0:
         raise SettingError(
