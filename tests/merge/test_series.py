@@ -190,6 +190,15 @@ def without_position(folder):
     (folder / "trainer_state.json").unlink()
 
 
+def stopped_at_the_weights(folder):
+    os.truncate(folder / "model.safetensors", 5000)
+    without_position(folder)  # which comes last
+
+
+def stopped_at_the_position(folder):
+    os.truncate(folder / "trainer_state.json", 100)
+
+
 def as_shards_of_fsdp(folder):
     without_weights(folder)
     (folder / "pytorch_model_fsdp_0").mkdir()
@@ -203,6 +212,8 @@ def as_pickle(folder):
 PARTIAL = {
     without_weights: "has neither model.safetensors nor",
     without_position: "has no trainer_state.json with a global_step",
+    stopped_at_the_weights: "has no trainer_state.json with a global_step",
+    stopped_at_the_position: "trainer_state.json: cannot be read as JSON",
     as_shards_of_fsdp: "accelerate merge-weights",
     as_pickle: r"as a pickle \(pytorch_model.bin\), which riverrun never loads",
 }

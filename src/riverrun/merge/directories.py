@@ -41,7 +41,17 @@ def open_directory(path: Path) -> Input:
         tensors = read_header(whole)
     else:
         raise (IncompleteError if path.is_dir() else MergeError)(_nothing_to_merge(path))
-    return Input(path=path, tensors=tensors, config=_config(path), position=_position(path))
+    return Input(path=path, tensors=tensors, config=_config(path), position=noted_position(path))
+
+
+def noted_position(path: Path) -> int | None:
+    """The position that a merge of riverrun or Hugging Face's Trainer noted beside the model."""
+    for name, key in ((MANIFEST, "step"), ("trainer_state.json", "global_step")):
+        if (path / name).exists():
+            step = _json_object(path / name).get(key)
+            if isinstance(step, int) and step > 0:
+                return step
+    return None
 
 
 def copy_description(source: Path, target: Path, dtype: str | None) -> None:
@@ -109,21 +119,11 @@ def _config(path: Path) -> dict[str, Any]:
     return _json_object(file) if file.exists() else {}
 
 
-def _position(path: Path) -> int | None:
-    """The position that a merge of riverrun or Hugging Face's Trainer noted beside the model."""
-    for name, key in ((MANIFEST, "step"), ("trainer_state.json", "global_step")):
-        if (path / name).exists():
-            step = _json_object(path / name).get(key)
-            if isinstance(step, int) and step > 0:
-                return step
-    return None
-
-
 def _json_object(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
-        raise MergeError(f"{file}: cannot be read as JSON ({error}); fetch it again") from None
+        raise IncompleteError(f"{file}: cannot be read as JSON ({error}); fetch it again") from None
     if not isinstance(content, dict):
         raise MergeError(f"{file}: is no JSON object; fetch it again")
     return content

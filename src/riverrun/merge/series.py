@@ -12,7 +12,7 @@ import numpy as np
 
 from riverrun.errors import SettingError
 from riverrun.merge.agreement import begin_all_alike, check_configurations, check_dtypes, common_tensors
-from riverrun.merge.directories import INDEX, WEIGHTS, open_directory
+from riverrun.merge.directories import INDEX, WEIGHTS, noted_position, open_directory
 from riverrun.merge.errors import IncompleteError, MergeError
 from riverrun.merge.floats import FORMATS, Array, widened
 from riverrun.merge.inputs import RAW, Input
@@ -115,7 +115,7 @@ def read_series(path: str | Path | Sequence[str | Path], readout: str = RAW) -> 
     found = [Path(each).resolve() for each in given]
     if len(found) == 1 and (inside := _members(found[0])):
         opened, notes = _whole(inside, readout)
-        if (found[0] / WEIGHTS).exists() or (found[0] / INDEX).exists():
+        if _holds_model(found[0]):
             notes.append(f"the model in {found[0]} itself is not one of them")
     else:
         opened, notes = [_opened(each, readout) for each in found], []
@@ -163,13 +163,17 @@ def _opened(path: Path, readout: str) -> Input:
         raise SettingError(
             f"--readout: got {readout!r}; folders of Hugging Face hold one model, leave it out"
         )
-    member = open_directory(path)
-    if member.position is None:
+    if _holds_model(path) and noted_position(path) is None:
         raise IncompleteError(
             f"{path}: has no trainer_state.json with a global_step, which the Trainer writes last; name checkpoints "
             "with riverrun merge and their steps with --positions, or leave this one out"
         )
-    return member
+    return open_directory(path)
+
+
+def _holds_model(folder: Path) -> bool:
+    """Whether there are weights, whole or not."""
+    return (folder / WEIGHTS).exists() or (folder / INDEX).exists()
 
 
 def _whole(paths: Sequence[Path], readout: str) -> tuple[list[Input], list[str]]:
