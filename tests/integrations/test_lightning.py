@@ -158,15 +158,30 @@ def test_update_s_has_the_schedules_lr_and_the_averages_are_of_all_updates(tmp_p
         assert same(averages(callback, name), by_hand[0].average(name))
 
 
-def test_a_batch_that_ends_the_epoch_early_moves_no_schedule(tmp_path):
-    class Early(Tiny):
-        def on_train_batch_start(self, batch, batch_idx):
-            return -1 if batch_idx == 3 else None
+class Early(Tiny):
+    """Ends each epoch before its fourth batch."""
 
-    module, callback = new_module(Early), AnytimeAveraging()
-    fit(tmp_path, module, callback)
+    def on_train_batch_start(self, batch, batch_idx):
+        return -1 if batch_idx == 3 else None
+
+
+class Gaps(Tiny):
+    """Each second batch is none at all."""
+
+    def train_dataloader(self):
+        return torch.utils.data.DataLoader(torch.arange(6.0), collate_fn=lambda x: x[0] if x[0] % 2 else None)
+
+
+@pytest.mark.parametrize("kind", [Early, Gaps])
+def test_what_is_no_update_moves_neither_schedule_nor_averages(tmp_path, kind):
+    module, callback = new_module(kind), AnytimeAveraging()
+    fit(tmp_path, module, callback, ModelCheckpoint(tmp_path, filename="{epoch}", save_top_k=-1))
     assert module.lrs == [PEAK * SCHEDULE(s) for s in range(1, 7)]
     assert callback.averager.step == 6
+    second, resumed = new_module(kind), AnytimeAveraging()
+    fit(tmp_path / "second", second, resumed, ckpt_path=tmp_path / "epoch=0.ckpt")
+    assert second.lrs == module.lrs[3:]
+    assert resumed.averager.step == 6
 
 
 def test_interrupted_and_resumed_is_continuous_bit_for_bit(tmp_path):

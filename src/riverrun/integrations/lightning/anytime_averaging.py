@@ -112,16 +112,19 @@ class AnytimeAveraging(Callback):  # type: ignore[misc]  # Lightning is not foll
         self._seen = self._position.now()
         self._begin(trainer, pl_module)
 
-    def on_train_batch_start(self, *_: Any) -> None:
-        """Have the schedule serve the update that comes."""
-        if self._position is not None:
-            self._position.hold_schedule()
-
     def on_train_batch_end(self, *_: Any) -> None:
         """Take in the weights, if this batch ended with an update."""
-        if self._position is not None and (step := self._position.now()) > self._seen:
+        if self._position is None:
+            return
+        self._position.hold_schedule()
+        if (step := self._position.now()) > self._seen:
             self.averager.update(step)
             self._seen = step
+
+    def on_train_epoch_end(self, *_: Any) -> None:
+        """Have the schedule where it was, if a batch ended the epoch before its update."""
+        if self._position is not None:
+            self._position.hold_schedule()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Evaluate the averages."""

@@ -11,8 +11,8 @@ class Position:
     """The position of the run: that of the first `AnytimeLR`, or Lightning's count where there is none.
 
     Lightning counts the steps of all optimizers together, and moves a scheduler also where a batch ended the epoch
-    before its update. In automatic optimization, which has one optimizer, its count is right and the schedule is held
-    to it; in manual optimization the schedule is moved by the module, and is right.
+    before its update, or was None. In automatic optimization, which has one optimizer, its count is right and the
+    schedule is held to it; in manual optimization the schedule is moved by the module, and is right.
 
     Args:
         trainer: it has restored its state, and not begun to train.
@@ -42,7 +42,7 @@ class Position:
         return self._schedule.position if self._schedule is not None else self._trainer.global_step
 
     def hold_schedule(self) -> None:
-        """Take back what moved the schedule without an update: to be called before each."""
+        """Take back what moved the schedule without an update: to be called after each batch and epoch."""
         done = self._trainer.global_step + self._ahead
         if self._automatic and self._schedule is not None and self._schedule.position != done:
             self._schedule.load_state_dict({"position": done})
