@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -38,7 +38,7 @@ def spread(part: Tensor, like: Tensor) -> Tensor:
         return part
     mesh = like.device_mesh
     if part.device.type != mesh.device_type:
-        mesh = _mesh_on(part.device.type, mesh.size())
+        mesh = _on(part.device.type, mesh)
     return DTensor.from_local(
         part, mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
     )
@@ -61,5 +61,6 @@ def forget_gathered(module: nn.Module) -> None:
 
 
 @lru_cache
-def _mesh_on(device_type: str, size: int) -> DeviceMesh:
-    return init_device_mesh(device_type, (size,))
+def _on(device_type: str, mesh: DeviceMesh) -> DeviceMesh:
+    """The same mesh of the same ranks, for what they have on another device."""
+    return DeviceMesh(device_type, mesh.mesh, mesh_dim_names=mesh.mesh_dim_names)

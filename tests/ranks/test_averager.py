@@ -10,11 +10,12 @@ import torch.distributed.checkpoint as dcp
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from riverrun.averaging import HalfLife, History
 from riverrun.integrations.torch import Averager
+from riverrun.sharding import shard, spread
 
 pytestmark = pytest.mark.xdist_group("processes")
 
@@ -24,8 +25,9 @@ def new_model(layout):
     model = nn.Sequential(
         nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 7), nn.Linear(7, 1)
     )  # uneven, or empty shards
-    if layout == "fsdp":
-        mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    if layout in ("fsdp", "hsdp"):
+        shape, names = ((2,), ("shard",)) if layout == "fsdp" else ((1, 2), ("replicate", "shard"))
+        mesh = init_device_mesh("cpu", shape, mesh_dim_names=names)
         fully_shard(model[2], mesh=mesh)
         fully_shard(model, mesh=mesh)
     return DistributedDataParallel(model) if layout == "ddp" else model
@@ -91,12 +93,31 @@ def close(ours, others):
     torch.testing.assert_close(ours, others, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("layout", ["ddp", "fsdp"])
+@pytest.mark.parametrize("layout", ["ddp", "fsdp", "hsdp"])
 def test_averages_over_ranks_are_those_of_one_process(layout, start):
     alone, over_ranks = run("alone"), start(run, layout).results()[0]
     close(over_ranks, alone)
     assert np.array_equal(over_ranks["raw"], over_ranks["raw again"])
     assert not np.array_equal(over_ranks["raw"], over_ranks["averaged"])
+
+
+def spread_elsewhere():
+    dist.init_process_group("gloo")
+    mesh = init_device_mesh("cpu", (2, 1), mesh_dim_names=("replicate", "shard"))
+    like = distribute_tensor(torch.zeros(3, 2), mesh, [Replicate(), Shard(0)])
+    there = spread(
+        shard(like).to("meta"), like
+    )  # stands for averages in the host's memory, of a GPU's shards
+    found = there.device_mesh
+    same = found.mesh.equal(mesh.mesh) and found.mesh_dim_names == mesh.mesh_dim_names
+    same = same and found.get_coordinate() == mesh.get_coordinate() and there.placements == like.placements
+    dist.barrier()
+    dist.destroy_process_group()
+    return same, found.device_type, tuple(there.shape)
+
+
+def test_a_shard_on_another_device_keeps_its_place_in_the_mesh(start):
+    assert start(spread_elsewhere).results() == [(True, "meta", (3, 2))] * 2
 
 
 @pytest.mark.parametrize("layout", ["ddp", "fsdp"])
