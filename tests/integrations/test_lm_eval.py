@@ -4,6 +4,7 @@ import functools
 import json
 import math
 import random
+import re
 import socket
 import sys
 
@@ -406,6 +407,20 @@ def test_a_group_scores_the_mean_of_its_tasks(speaker, own_task, tmp_path):
         "poems": (4, 0.25),
     }
     assert told == ["reading lm-eval's list of tasks", "loading poems"]
+
+
+def test_two_tasks_of_one_name_are_refused(own_task, corpus, tmp_path):
+    task = (own_task / "rhymes.yaml").read_text()
+    for name in ("rhymes", "cloze"):
+        (own_task / f"another-{name}.yaml").write_text(task.replace("task: rhymes", f"task: {name}"))
+    one, two, own = (str(own_task / f"{name}.yaml") for name in ("rhymes", "another-rhymes", "another-cloze"))
+    for names, complaint in {
+        (one, two): f"--tasks {two}: the name of its task, rhymes, is also that of {one}; rename",
+        ("cloze", own): f"--tasks {own}: the name of its task, cloze, is also that of riverrun's own; rename",
+        (own,): f"--tasks {own}: the name of its task, cloze, is also that of riverrun's own; rename",
+    }.items():
+        with pytest.raises(SettingError, match=re.escape(complaint)):
+            load_tasks(names, tmp_path, text=open_text(str(corpus[0])), note=lambda text: None)
 
 
 @pytest.mark.usefixtures("few_tasks")

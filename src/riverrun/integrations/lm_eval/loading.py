@@ -28,6 +28,8 @@ LOCAL: Mapping[str, Callable[[Text, int | None], Iterator[dict[str, Any]]]] = {
 }
 """Tasks that need no network, and what makes their examples of a text."""
 
+_OWN = "riverrun's own"
+
 
 @dataclass(frozen=True)
 class Tasks:
@@ -84,14 +86,26 @@ def load_tasks(
             loaded["tasks"] |= TaskManager(include_defaults=False).load([spec])["tasks"]
     if others:
         manager = _manager(others, include_path, note)
+        named_by = dict.fromkeys((*LOCAL, *texts), _OWN)
         for name in others:
-            for part, found in _load(manager, name, note).items():
-                loaded[part] |= found
+            found = _load(manager, name, note)
+            for task in found["tasks"]:
+                _check_name(task, name, named_by.setdefault(task, name))
+            for part in loaded:
+                loaded[part] |= found[part]
     for built in loaded["tasks"].values():
         own = built.get_config("num_fewshot")
         if own is None or (own and few_shot is not None):
             built.set_config(key="num_fewshot", value=few_shot or 0)
     return Tasks(loaded, texts)
+
+
+def _check_name(task: str, name: str, other: str) -> None:
+    """Refuse a file's task under another one's name; groups and tags may share tasks."""
+    if other != name and (other == _OWN or _is_file(name) or _is_file(other)):
+        raise SettingError(
+            f"--tasks {name}: the name of its task, {task}, is also that of {other}; rename it in the task's file"
+        )
 
 
 def _stem(where: str) -> str:
