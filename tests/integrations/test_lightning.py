@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import (
     WeightAveraging,
 )
 from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.tuner import Tuner
 from torch import nn
 
 from riverrun.averaging import FixedBeta, HalfLife, History, Uniform
@@ -263,6 +264,21 @@ def test_averages_are_validated_under_their_own_names(tmp_path):
     assert same(watch.drawn[-1], raw)
 
 
+def test_before_averages_have_taken_in_weights_only_the_raw_ones_are_validated(tmp_path):
+    watch, stopping = Watch(), EarlyStopping("val_loss/ema-25", strict=False)
+    fit(tmp_path, new_module(), AnytimeAveraging(every=5), watch, stopping, val_check_interval=2)
+    assert ["val_loss" in seen for seen in watch.metrics] == [True] * 6
+    assert ["val_loss/ema-25" in seen for seen in watch.metrics] == [False, False] + [True] * 4
+    with pytest.raises(RuntimeError, match="`val_loss/ema-25` which is not available"):
+        fit(
+            tmp_path,
+            new_module(),
+            AnytimeAveraging(every=5),
+            EarlyStopping("val_loss/ema-25"),
+            val_check_interval=2,
+        )
+
+
 def test_training_is_what_it_is_without_averages(tmp_path):
     module, other = new_module(), new_module()
     fit(tmp_path, module, AnytimeAveraging(TRACKS), val_check_interval=2)
@@ -410,6 +426,26 @@ def test_a_schedule_stepped_by_epochs_is_refused(tmp_path):
 
     with pytest.raises(SettingError, match=r'got interval "epoch".*anytime_config\(optimizer, schedule\)'):
         fit(tmp_path, new_module(Trap), AnytimeAveraging())
+
+
+def test_the_lr_that_a_tuner_finds_before_fit_is_the_peak(tmp_path):
+    class Tuned(Tiny):
+        lr = PEAK
+
+        def configure_optimizers(self):
+            optimizer = torch.optim.AdamW(self.parameters(), lr=self.lr)
+            return {"optimizer": optimizer, "lr_scheduler": anytime_config(optimizer, self.schedule)}
+
+    module, callback = new_module(Tuned), AnytimeAveraging()
+    trainer = new_trainer(tmp_path, callback, epochs=5)
+    before = weights(module)
+    Tuner(trainer).lr_find(module, num_training=20, early_stop_threshold=None)
+    assert module.lr != PEAK
+    assert same(weights(module), before)
+    module.lrs.clear()
+    trainer.fit(module)
+    assert module.lrs == [module.lr * SCHEDULE(s) for s in range(1, 31)]
+    assert callback.averager.step == 30
 
 
 class Manual(Tiny):
