@@ -246,6 +246,18 @@ def test_weights_that_an_average_replaced_after_training_are_not_taken_for_raw(a
         plan_merge([folder / "end.ckpt"])
 
 
+def test_the_first_weights_are_raw_though_they_are_their_average_as_well(tmp_path):
+    content = {
+        "global_step": 1,
+        "current_model_state": {"a": torch.ones(2)},
+        "state_dict": {"a": torch.ones(2)},
+        "averaging_state": {"n_averaged": torch.tensor(1)},
+    }
+    torch.save(content, tmp_path / "first.ckpt")
+    for readout in ("raw", "averaged"):
+        assert read_series(tmp_path, readout).positions == (1,)
+
+
 def test_checkpoints_may_be_named_one_by_one_in_any_order(plain, tmp_path):
     files = [next(plain.glob(f"*step={step}.ckpt")) for step in (10, 2, 6)]
     assert read_series(files).positions == (2, 6, 10)
