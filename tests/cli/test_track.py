@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -60,6 +61,28 @@ def test_an_unknown_tracker_or_none_is_answered_with_what_there_is(riverrun, run
         "--to: got nothing; name one of tensorboard, wandb, trackio, mlflow"
     )
     assert files_below(run) == before
+
+
+def test_following_says_where_to_look_once_there_is_something(riverrun, run, monkeypatch):
+    """Of a run that begins, and of an address that the tracker has only then."""
+    records = [run / "trunk" / name for name in ("metrics.jsonl", "evaluations.jsonl")]
+    recorded = [path.read_bytes() for path in records]
+    for path in records:
+        path.unlink()
+    looks = iter(range(3))
+
+    def look(_):
+        """What happens between two looks at the record."""
+        if next(looks) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        for path, content in zip(records, recorded, strict=True):
+            path.write_bytes(content)
+
+    monkeypatch.setattr(time, "sleep", look)
+    ended = riverrun("track", "run", "--to", "tensorboard", "--follow")
+    assert ended.out == (
+        "trunk: nothing recorded yet\nto look at them: tensorboard --logdir run\ntrunk up to step 40\n"
+    )
 
 
 @pytest.mark.xdist_group("processes")

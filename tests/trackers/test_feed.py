@@ -8,7 +8,7 @@ import pytest
 
 from riverrun import extras
 from riverrun.errors import SettingError
-from riverrun.runs import BusyError, Tree
+from riverrun.runs import BusyError, RunError, Tree
 from riverrun.runs.metrics import append_record
 from riverrun.trackers import TRACKERS, Feed, TrackerError, feeding, tracked
 from riverrun.trackers import feed as feed_module
@@ -105,6 +105,12 @@ def test_a_missing_package_is_named_with_its_extra(tracker, tree, monkeypatch):
     monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(SettingError, match=rf"needs {tracker} .*pip install 'riverrun\[{tracker}\]'"):
         feeding(tree.trunk, tracker).__enter__()
+
+
+def test_a_run_that_cannot_be_written_is_told_with_what_to_name_instead(tree):
+    (tree.trunk.path / "trackers").write_text("")
+    with pytest.raises(RunError, match=r"/trackers/wandb: cannot be written .*with riverrun track RUN$"):
+        feeding(tree.trunk, "wandb").__enter__()
 
 
 def test_a_node_is_fed_to_a_tracker_by_one_process_at_a_time(tree, monkeypatch):

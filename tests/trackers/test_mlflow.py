@@ -10,6 +10,7 @@ pytest.importorskip("alembic")
 
 from mlflow import MlflowClient
 
+from riverrun.runs import Tree
 from riverrun.trackers import TrackerError, feeding, tracked
 
 
@@ -83,6 +84,17 @@ def test_the_experiment_is_the_tree_where_none_is_named(client, tree, monkeypatc
         feed.send()
         assert feed.sink.look.startswith("mlflow server --backend-store-uri sqlite:///")
     assert len(client.search_runs([client.get_experiment_by_name("small").experiment_id])) == 1
+
+
+def test_a_tree_under_another_name_goes_on_where_its_experiment_is_named(
+    client, tree, expected, tmp_path, monkeypatch
+):
+    send(tree.branch("end"))
+    renamed = Tree(tree.path.rename(tmp_path / "renamed")).branch("end")
+    assert send(renamed) == 0
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME")
+    assert send(renamed) == len(expected(renamed))
+    assert client.get_experiment_by_name("renamed") is not None
 
 
 def test_a_resume_goes_on_with_the_same_run_and_what_it_does_not_have(

@@ -58,7 +58,7 @@ def _send(tree: Tree, name: str | None, tracker: str) -> int:
             lines = feed.send()
         _say(node, feed, lines)
         feeds.append(feed)
-    _say_where(feeds)
+    _say_where(feeds, told=set())
     return 0
 
 
@@ -74,19 +74,20 @@ def _follow(tree: Tree, name: str | None, tracker: str) -> int:
     from riverrun.train.signals import StopSignals
 
     feeds: dict[str, Feed] = {}
+    told: set[str] = set()
     with StopSignals() as signals, ExitStack() as opened:
         while signals.received is None:
-            new = [node for node in _nodes(tree, name) if node.id not in feeds]
-            for node in new:
-                feeds[node.id] = opened.enter_context(feeding(node, tracker))
-                _say(node, feeds[node.id], feeds[node.id].send_settled())
-            if new:
-                _say_where(feeds[node.id] for node in new)
+            for node in _nodes(tree, name):
+                if node.id not in feeds:
+                    feeds[node.id] = opened.enter_context(feeding(node, tracker))
+                    _say(node, feeds[node.id], feeds[node.id].send_settled())
+            _say_where(feeds.values(), told)
             time.sleep(_SECONDS_BETWEEN_LOOKS)
             for feed in feeds.values():
                 feed.send_settled()
         for feed in feeds.values():
             feed.send()
+        _say_where(feeds.values(), told)
     print(", ".join(f"{node} up to step {feed.last:,}" for node, feed in feeds.items()))
     return 128 + signals.received
 
@@ -99,6 +100,8 @@ def _say(node: Node, feed: Feed, lines: int) -> None:
     print(f"{node.id}: {text}", flush=True)
 
 
-def _say_where(feeds: Iterable[Feed]) -> None:
-    for look in dict.fromkeys(feed.sink.look for feed in feeds if feed.last):
-        print(f"to look at them: {look}", flush=True)
+def _say_where(feeds: Iterable[Feed], told: set[str]) -> None:
+    for feed in feeds:
+        if feed.last and feed.sink.look not in told:
+            told.add(feed.sink.look)
+            print(f"to look at them: {feed.sink.look}", flush=True)

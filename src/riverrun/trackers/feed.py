@@ -81,13 +81,16 @@ def feeding(node: Node, tracker: str) -> Iterator[Feed]:
     Raises:
         ValueError: no such tracker.
         SettingError: its package is not installed.
+        RunError: the node cannot be written.
         BusyError: another process feeds the same node into it.
         TrackerError: the tracker failed.
     """
     check_tracker("tracker", tracker)
     require_tracker("tracker", tracker)
     folder = folder_of(node, tracker)
-    with exclusive(folder, f"sending to {tracker}", "--to", keep=lambda: any(folder.glob("*.json"))):
+    with exclusive(
+        folder, f"sending to {tracker}", "riverrun track RUN", keep=lambda: any(folder.glob("*.json"))
+    ):
         with _failures_told(tracker):
             sink = open_sink(tracker, node)
         try:
