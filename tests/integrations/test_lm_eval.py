@@ -169,6 +169,15 @@ def test_greedy_is_what_the_model_would_write(speaker):
     assert [greedy for _, greedy in speaker.loglikelihood(asks, disable_tqdm=True)] == [True, False]
 
 
+def test_greedy_is_what_the_model_would_write_in_every_window():
+    model = decoder(plain_bytes())
+    torch.nn.init.zeros_(model.unembedding.weight)  # of equals the first is taken, whatever came before
+    lm = DecoderLM(model, plain_bytes(), FP32)
+    texts = ("\0" * 3 * CONTEXT, "a" + "\0" * 3 * CONTEXT, "\0" * 3 * CONTEXT + "a")
+    answers = lm.loglikelihood(asked("loglikelihood", *(("a", text) for text in texts)), disable_tqdm=True)
+    assert [greedy for _, greedy in answers] == [True, False, False]
+
+
 def test_a_continuation_that_a_token_across_the_seam_takes_in_is_scored_all_the_same():
     tokenizer = train_bpe(["abab abab abab"] * 4, 258)
     assert len(tokenizer.encode("ab")) == 1

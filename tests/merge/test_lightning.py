@@ -235,6 +235,14 @@ def test_raw_and_averaged_weights_of_swa_are_told_apart(swa, readout, tmp_path):
     )
 
 
+def test_before_swa_begins_all_weights_are_raw_and_there_is_no_average(tmp_path):
+    trained(tmp_path, StochasticWeightAveraging(1e-2, swa_epoch_start=2))
+    assert read_series(tmp_path).positions == STEPS
+    averaged = read_series(tmp_path, "averaged")
+    assert averaged.positions == (6, 8, 10)
+    assert "had averaged nothing yet" in averaged.notes[0]
+
+
 @pytest.mark.parametrize("averaging", ["ema", "swa"])
 def test_weights_that_an_average_replaced_after_training_are_not_taken_for_raw(averaging, request, tmp_path):
     folder = request.getfixturevalue(averaging)
@@ -256,6 +264,14 @@ def test_the_first_weights_are_raw_though_they_are_their_average_as_well(tmp_pat
     torch.save(content, tmp_path / "first.ckpt")
     for readout in ("raw", "averaged"):
         assert read_series(tmp_path, readout).positions == (1,)
+
+
+def test_what_was_saved_before_the_first_update_is_passed_over(tmp_path):
+    for step in (0, 1):
+        torch.save({"global_step": step, "state_dict": {"a": torch.ones(2)}}, tmp_path / f"{step}.ckpt")
+    series = read_series(tmp_path)
+    assert series.positions == (1,)
+    assert "0.ckpt: global_step is 0; " in series.notes[0]
 
 
 def test_checkpoints_may_be_named_one_by_one_in_any_order(plain, tmp_path):
