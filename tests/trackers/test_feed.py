@@ -66,6 +66,16 @@ def test_a_readout_joins_the_step_before_it_is_sent(tree):
     assert sink.rows == {42: {"lr": 0.5}, 45: {"lr": 0.25, "loss/raw": 2.0}, 48: {"lr": 0.125}}
 
 
+def test_a_step_that_was_sent_is_not_sent_again_for_a_readout_that_comes_late(tree):
+    sink, trunk = Listed(last=40), tree.trunk
+    feed = Feed(trunk, sink, "list")
+    append_record(trunk.metrics_path, {"step": 42, "lr": 0.5})
+    assert feed.send() == 1
+    append_record(trunk.evaluations_path, {"step": 42, "loss/raw": 2.0})
+    assert feed.send() == 0
+    assert sink.rows == {42: {"lr": 0.5}}
+
+
 def test_a_node_is_the_same_run_wherever_it_lies_and_another_than_any_other(tree, tmp_path):
     trunk, branch = (tracked(node) for node in tree.nodes())
     assert trunk.id.startswith("trunk-")
