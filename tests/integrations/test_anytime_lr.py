@@ -159,10 +159,11 @@ def test_a_tensor_lr_stays_the_same_tensor_also_after_a_load():
     used = train(optimizer, scheduler, 6)
     wanted = [float(torch.tensor(float(torch.tensor(PEAK)) * SCHEDULE(s))) for s in range(1, 13)]
     assert used == [[value] for value in wanted[:6]]
-    optimizer.load_state_dict(optimizer.state_dict())
+    optimizer.load_state_dict(new_optimizer(lr=torch.tensor(7.0)).state_dict())
     assert optimizer.param_groups[0]["lr"] is not lr
     assert train(optimizer, scheduler, 6) == [[value] for value in wanted[6:]]
     assert optimizer.param_groups[0]["lr"] is lr
+    assert scheduler.get_last_lr()[0] is not lr
 
 
 def test_a_second_scheduler_on_an_optimizer_takes_over_with_the_same_peak():
@@ -203,6 +204,16 @@ def test_a_copy_watches_over_the_copied_optimizer(lr, copied):
 def test_peaks_are_numbers_where_lrs_are_tensors():
     optimizer = new_optimizer(lr=torch.tensor(PEAK))
     assert [type(peak) for peak in AnytimeLR(optimizer, SCHEDULE).base_lrs] == [float]  # no wait for a device
+
+
+def test_a_load_brings_no_other_peak_for_those_that_come_after():
+    optimizer = new_optimizer()
+    scheduler = AnytimeLR(optimizer, SCHEDULE)
+    other = new_optimizer(lr=7.0)
+    AnytimeLR(other, SCHEDULE)
+    optimizer.load_state_dict(other.state_dict())
+    scheduler.sync()
+    assert AnytimeLR(optimizer, SCHEDULE).base_lrs == [PEAK]
 
 
 def test_of_a_stock_schedulers_state_only_the_position_is_taken():

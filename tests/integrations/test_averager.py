@@ -138,6 +138,15 @@ def test_interrupted_and_resumed_is_continuous(history):
         resumed.update(30)
 
 
+def test_parameters_that_are_others_than_at_first_are_told():
+    model = new_model()
+    averager = Averager(model)
+    train(model, averager, 0, 2)
+    model[2] = nn.Linear(4, 4)
+    with pytest.raises(RuntimeError, match=r"model: 2\.weight is another tensor than when .* began"):
+        averager.average("ema-25")
+
+
 def test_a_history_gives_any_other_profile():
     model = new_model()
     averager = Averager(model, [], History)

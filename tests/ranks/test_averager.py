@@ -57,6 +57,7 @@ def run(layout, folder=None, load=False, stop=12):
     if not dist.is_initialized() and layout != "alone":
         dist.init_process_group("gloo")
     model = new_model(layout)
+    outputs(model)  # FSDP2 keeps what it gathered
     averager = Averager(model, [HalfLife(25)], partial(History, resolution=2) if folder is None else None)
     start = 0
     if load:

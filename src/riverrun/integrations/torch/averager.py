@@ -130,6 +130,7 @@ class Averager:
 
         Raises:
             ValueError: an unknown name, or no update yet.
+            RuntimeError: the model's parameters have been replaced.
         """
         if name == "raw" and self._raw is None:
             yield
@@ -230,6 +231,7 @@ class Averager:
 
     def _values(self, name: str) -> list[Tensor]:
         """What this rank holds of an average, in the order of the parameters."""
+        self._check_same_parameters()
         self._settle()
         if name in self._tracks:
             track = self._tracks[name]
@@ -240,6 +242,17 @@ class Averager:
         if profile is None or self._history is None:
             raise unknown_name("average", name, self.names)
         return self._history.reconstruct(profile).tensors
+
+    def _check_same_parameters(self) -> None:
+        """Averages of tensors that the model has no more stand still, and would be put in nobody's place."""
+        forget_gathered(self._model)
+        now = {id(parameter) for parameter in self._model.parameters()}
+        for name, parameter in self._params.items():
+            if id(parameter) not in now:
+                raise RuntimeError(
+                    f"model: {name} is another tensor than when its averages began; build the Averager after "
+                    "fully_shard, or whatever else replaces parameters"
+                )
 
     def _by_name(self, values: Sequence[Tensor]) -> dict[str, Tensor]:
         return {
