@@ -402,6 +402,9 @@ def test_without_averages_an_evaluation_is_of_the_raw_weights(tmp_path):
     assert not any("ema" in key for key in trainer.callback_metrics)
     with pytest.raises(RuntimeError, match=r"call trainer\.fit first"):
         callback.save_average(trainer, "ema-25", tmp_path / "no.ckpt")
+    trainer.fit(module)
+    trainer.validate(new_module(), verbose=False)  # whose averages these are not
+    assert not any("ema" in key for key in trainer.callback_metrics)
 
 
 def test_an_average_saved_as_weights(tmp_path):

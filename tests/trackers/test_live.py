@@ -9,8 +9,8 @@ import torch
 from riverrun import extras
 from riverrun.errors import SettingError
 from riverrun.runs import Tree
-from riverrun.runs.metrics import read_records
-from riverrun.trackers import feed, live
+from riverrun.runs.metrics import append_record, read_records
+from riverrun.trackers import fed_live, feed, live
 from riverrun.train import Quiet, train
 
 ON = 'metrics.trackers=["tensorboard"]'
@@ -106,6 +106,32 @@ def test_what_a_resume_takes_again_is_tracked_once(tiny_recipe, trained, tmp_pat
     train(tiny_recipe(ON), run, "40 steps")
     assert trunk.metrics_path.read_bytes() == Tree.open(trained).trunk.metrics_path.read_bytes()
     assert events(trunk) == {step: set(row) for step, row in expected(trunk).items()}
+
+
+def test_the_last_step_waits_for_its_readout(tree, monkeypatch):
+    class Rows:
+        last, look = 40, "here"
+
+        def __init__(self):
+            self.rows, self.first = {}, threading.Event()
+
+        def log(self, step, values):
+            self.rows[step] = dict(values)
+            self.first.set()
+
+        def close(self):
+            pass
+
+    sink, trunk = Rows(), tree.trunk
+    monkeypatch.setattr(feed, "open_sink", lambda name, node: sink)
+    monkeypatch.setattr(feed, "require_tracker", lambda setting, name: None)
+    monkeypatch.setattr(live, "_SECONDS_BETWEEN_LOOKS", 0.01)
+    with fed_live(trunk, ["mlflow"], print, patience=600):
+        append_record(trunk.metrics_path, {"step": 42, "lr": 0.5})
+        append_record(trunk.metrics_path, {"step": 45, "lr": 0.25})
+        assert sink.first.wait(60)
+        append_record(trunk.evaluations_path, {"step": 45, "loss/raw": 2.0})
+    assert sink.rows == {42: {"lr": 0.5}, 45: {"lr": 0.25, "loss/raw": 2.0}}
 
 
 def test_trackers_may_be_others_when_a_run_goes_on(tiny_recipe, tmp_path, events, expected):
