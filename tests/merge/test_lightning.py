@@ -205,6 +205,16 @@ def test_tied_tensors_stay_one(plain, tmp_path):
     assert state["same.weight"].data_ptr() == state["outer.weight"].data_ptr()
 
 
+def test_tensors_that_are_one_in_some_checkpoints_only_are_apart(tmp_path):
+    both = torch.ones(2)
+    torch.save({"global_step": 1, "state_dict": {"a": both, "b": both}}, tmp_path / "1.ckpt")
+    apart = {"a": both, "b": torch.zeros(2)}
+    torch.save({"global_step": 2, "state_dict": apart}, tmp_path / "2.ckpt")
+    merge(plan_merge([tmp_path]), tmp_path / "out")
+    state = written(tmp_path / "out")["state_dict"]
+    assert (state["a"].tolist(), state["b"].tolist()) == ([1, 1], [0.5, 0.5])
+
+
 @pytest.mark.parametrize("readout", ["raw", "averaged"])
 def test_raw_and_averaged_weights_of_weight_averaging_are_told_apart(ema, readout, tmp_path):
     series = read_series(ema, readout)

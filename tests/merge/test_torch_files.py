@@ -153,6 +153,7 @@ def test_objects_of_other_kinds_are_no_plain_data_and_do_no_harm(tmp_path):
         "complex": torch.ones(2, dtype=torch.complex64),
         "strided": torch.ones(3, 2).T,
         "every other": torch.arange(6)[::2],
+        "negated": torch._neg_view(torch.ones(2)),
     }
     torch.save(odd | {"rest": [1, {"a": 2}]}, tmp_path / "saved.ckpt")
     read = read_torch_file(tmp_path / "saved.ckpt")
@@ -224,3 +225,22 @@ def test_other_archives_and_formats_are_told_apart(tmp_path):
     torch.save({"a": torch.ones(3)}, tmp_path / "old.ckpt", _use_new_zipfile_serialization=False)
     with pytest.raises(MergeError, match="is no archive"):
         read_torch_file(tmp_path / "old.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("compression", "order", "complaint"),
+    [
+        (zipfile.ZIP_DEFLATED, b"little", "is damaged"),
+        (zipfile.ZIP_STORED, b"big", "on a big-endian machine"),
+    ],
+)
+def test_records_of_another_form_are_refused(compression, order, complaint, tmp_path):
+    torch.save({"a": torch.ones(3)}, tmp_path / "saved.ckpt")
+    with (
+        zipfile.ZipFile(tmp_path / "saved.ckpt") as archive,
+        zipfile.ZipFile(tmp_path / "other.ckpt", "w", compression) as other,
+    ):
+        for name in archive.namelist():
+            other.writestr(name, order if name.endswith("byteorder") else archive.read(name))
+    with pytest.raises(MergeError, match=complaint):
+        read_torch_file(tmp_path / "other.ckpt")
