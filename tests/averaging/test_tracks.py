@@ -130,6 +130,18 @@ def test_nothing_aliases_the_live_weights(dtype):
     assert all(map(torch.equal, params, [p + 1 for p in before]))
 
 
+@pytest.mark.parametrize("first", [torch.contiguous_format, torch.channels_last])
+def test_a_change_of_layout(first, monkeypatch):
+    monkeypatch.setattr("riverrun.averaging.lerp.CHUNK", 7)
+    other = torch.channels_last if first == torch.contiguous_format else torch.contiguous_format
+    param = torch.randn(3, 2, 2, 2).bfloat16()
+    track = Track([param.to(memory_format=first)], Uniform())
+    for step, layout in enumerate([first, first, other, first], start=1):
+        track.update([(step * param).to(memory_format=layout)], step)
+    mean = sum((step * param).float() for step in (1, 2, 3, 4)) / 4
+    torch.testing.assert_close(track.average[0], mean)
+
+
 def test_live_parameters_stay_out_of_autograd():
     layer = torch.nn.Linear(3, 2)
     track = Track(layer.parameters(), HalfLife(25))
