@@ -68,6 +68,7 @@ def test_sent_again_only_what_is_new_is_written(tree, expected):
     assert sent(trunk) == 0
     assert sorted((trunk.path / "tensorboard").iterdir()) == files
     assert rows(trunk) == in_32_bits(expected(trunk))
+    assert len(accumulated(trunk).Tensors("configuration/text_summary")) == 1
 
 
 @pytest.mark.parametrize("left", [0, 40, 333, 900])

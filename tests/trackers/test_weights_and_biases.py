@@ -3,6 +3,7 @@
 import csv
 import json
 import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -112,6 +113,24 @@ def test_a_resume_goes_on_with_the_same_run_and_what_it_does_not_have(tree, tmp_
     assert send(trunk) == 0
     assert calls == made
     assert len(kept(tmp_path, "run")) == 2  # nothing new makes no run
+
+
+def test_online_what_the_server_has_is_not_sent_twice(tree, monkeypatch):
+    given = []
+    online = SimpleNamespace(
+        disabled=False,
+        offline=False,
+        url="http://127.0.0.1/run",
+        starting_step=10,  # a server that has step 9
+        log=lambda values, step, commit: given.append(step),
+        finish=lambda: None,
+    )
+    monkeypatch.setattr(wandb, "init", lambda **settings: online)
+    with feeding(tree.trunk, "wandb") as feed:
+        feed.send()
+        assert (feed.last, feed.sink.look) == (40, online.url)
+    assert given[0] == 12
+    assert given[-1] == 40
 
 
 def test_another_project_is_sent_all(tree, tmp_path, expected, monkeypatch):
