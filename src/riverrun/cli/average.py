@@ -9,6 +9,7 @@ import tyro
 from tyro.conf import Positional, UseAppendAction
 
 from riverrun.cli.model_directory import Dtype
+from riverrun.cli.profiles import parsed_profile
 
 if TYPE_CHECKING:
     from riverrun.averaging import Profile
@@ -92,18 +93,6 @@ def average(
         _sweep(source, asked, json)
     else:
         _write(source, [parsed_profile(spec) for spec in profile], asked | {"snap": snap}, out, dtype, json)
-
-
-def parsed_profile(spec: str) -> Profile:
-    """`--profile`, or what is wrong with it."""
-    from riverrun.averaging import parse_profile
-    from riverrun.errors import SettingError
-
-    try:
-        return parse_profile(spec)
-    except ValueError as error:
-        complaint = str(error).removeprefix("profile: ")
-        raise SettingError(f"--profile: {complaint}") from None
 
 
 def _write(

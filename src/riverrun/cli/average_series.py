@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from riverrun.cli.model_directory import Dtype, free_directory
+from riverrun.cli.profiles import parsed_profile
 
 if TYPE_CHECKING:
     from riverrun.merge import MergePlan
@@ -24,7 +25,6 @@ def average_series(
     json: bool,
 ) -> None:
     """Write averages of a series, one folder for each profile; the arguments are those of the command."""
-    from riverrun.cli.average import parsed_profile
     from riverrun.cli.merge import MergeProgress, leaving_tidily
     from riverrun.errors import SettingError
     from riverrun.merge import check_target, merge, plan_average, read_series
@@ -74,8 +74,6 @@ def _step(at: str) -> int | None:
 
 def _name(plan: MergePlan) -> str:
     """Of the folder: the profile, whose window may have been snapped, and the step."""
-    from riverrun.cli.average import parsed_profile
-
     of = "" if plan.readout == "raw" else f"{plan.readout}-"
     return f"{of}{parsed_profile(plan.profile).name}-{plan.inputs[-1].position:08d}"
 
