@@ -279,6 +279,14 @@ def test_before_averages_have_taken_in_weights_only_the_raw_ones_are_validated(t
         )
 
 
+def test_an_average_that_joins_later_is_validated_once_it_has_taken_in_weights(tmp_path):
+    fit(tmp_path, new_module(), AnytimeAveraging(["half-life:25"])).save_checkpoint(tmp_path / "one.ckpt")
+    watch, two = Watch(), AnytimeAveraging(TRACKS, every=5, strict=False)
+    fit(tmp_path, new_module(), two, watch, ckpt_path=tmp_path / "one.ckpt", epochs=3, val_check_interval=2)
+    assert all("val_loss/ema-25" in seen for seen in watch.metrics)
+    assert ["val_loss/ema-6.25" in seen for seen in watch.metrics] == [False, True, True]  # 14, 16, 18
+
+
 def test_training_is_what_it_is_without_averages(tmp_path):
     module, other = new_module(), new_module()
     fit(tmp_path, module, AnytimeAveraging(TRACKS), val_check_interval=2)

@@ -194,11 +194,10 @@ class AnytimeAveraging(Callback):  # type: ignore[misc]  # Lightning is not foll
         if trainer.sanity_checking or (self._averager is None and self._restored is None):
             return
         self._begin(trainer, pl_module)
-        if not self.averager.step:
-            return
         raw = trainer._evaluation_loop
-        forget_batches(raw)
-        for name in self.averager.names:
+        if self.averager.begun:
+            forget_batches(raw)
+        for name in self.averager.begun:
             if name not in self._loops:
                 self._loops[name] = AveragedLoop(raw, name)
             self.evaluating = name
