@@ -20,14 +20,13 @@ def best(run: Positional[Path], *, budget: str | None = None, json: bool = False
         budget: what the whole path to it may cost: 50M-tokens, 2x, "5000 steps"; any cost if not given.
         json: print one JSON object.
     """
-    import os
     import shlex
     import sys
 
-    from riverrun.cli.commands import reproduction
     from riverrun.errors import SettingError
     from riverrun.runs import Tree
     from riverrun.train.costs import best_within
+    from riverrun.train.remaking import obstacle_to, remaking
     from riverrun.units import Duration
 
     try:
@@ -38,9 +37,7 @@ def best(run: Positional[Path], *, budget: str | None = None, json: bool = False
     found = best_within(tree, within, note=lambda text: print(text, file=sys.stderr))
     readout = found.readout
     weights = _weights(readout)
-    again = Path(os.path.relpath(_unused(f"{run.resolve()}-again")))
-    obstacle = _obstacle(readout)
-    commands = None if obstacle else reproduction(tree, readout.node, readout.step, readout.name, again)
+    obstacle, commands = obstacle_to(readout), remaking(tree, readout)
     lines = None if commands is None else [shlex.join(command) for command in commands]
     if json:
         from riverrun.runs.metrics import to_json
@@ -58,44 +55,19 @@ def best(run: Positional[Path], *, budget: str | None = None, json: bool = False
         print(f"  {line}")
 
 
-def _obstacle(readout: Readout) -> str | None:
-    """Why commands from nothing cannot make the readout of a node again, even where they can make the node."""
-    from riverrun.averaging import profile_named
-    from riverrun.train.session import recorded_recipe
-
-    if readout.node.merged:
-        return "it is a merge; its riverrun.json says of what, and by which weights"
-    if "profile" not in readout.record:
-        return None
-    if profile_named(readout.name) is None:
-        return f"it is an average by the table {readout.record['profile']}"
-    if recorded_recipe(readout.node).averaging.history is None and readout.record["source"] == "history":
-        return "it is an average from a history that its recipe does not name"
-    return None
-
-
 def _weights(readout: Readout) -> Path | None:
     """Where its weights lie: a checkpoint, a merge's model, or the directory that `riverrun average` wrote."""
     from riverrun.errors import CheckpointError
     from riverrun.runs import find_checkpoint
+    from riverrun.train.remaking import model_of_its_own
 
-    if readout.node.merged:
-        return readout.node.model_path
-    written = readout.node.path / "readouts" / f"{readout.name}-{readout.step:08d}"
-    if written.is_dir():
-        return written
+    model = model_of_its_own(readout)
+    if model is not None:
+        return model
     try:
         return find_checkpoint(readout.node, readout.step).path
     except CheckpointError:
         return None
-
-
-def _unused(path: str) -> Path:
-    """The path, or with -2, -3, ... behind it: the first at which nothing lies."""
-    from itertools import count
-
-    candidates = (Path(path if number == 1 else f"{path}-{number}") for number in count(1))
-    return next(candidate for candidate in candidates if not candidate.exists())
 
 
 def _plain(found: Found, budget: Duration | None, weights: Path | None) -> dict[str, Any]:
@@ -120,7 +92,7 @@ def _plain(found: Found, budget: Duration | None, weights: Path | None) -> dict[
 def _rows(run: Path, found: Found, budget: Duration | None, weights: Path | None) -> dict[str, str]:
     import shlex
 
-    from riverrun.cli.commands import program
+    from riverrun.train.remaking import export_command
     from riverrun.units import short_count
 
     readout = found.readout
@@ -146,6 +118,4 @@ def _rows(run: Path, found: Found, budget: Duration | None, weights: Path | None
         return {**rows, "weights": "not kept at this step"}
     if (weights / "config.json").is_file():  # a model already
         return {**rows, "weights": str(weights)}
-    which = ["--node", readout.node.id, "--readout", readout.name, "--at", str(readout.step)]
-    export = shlex.join([program(), "export", str(run), *which])
-    return {**rows, "weights": str(weights), "export": export}
+    return {**rows, "weights": str(weights), "export": shlex.join(export_command(run, readout))}

@@ -10,15 +10,15 @@ from typing import Any
 
 from rich.console import Console
 
-from riverrun.cli.commands import Command, branch_command, program, stopping
-from riverrun.cli.schedules import described
 from riverrun.cli.summary import print_whole, readout_table, twice
 from riverrun.runs import RunError, Tree
 from riverrun.runs.metrics import Record
 from riverrun.train import Outcome, Plan, Shown
 from riverrun.train.branch import Branch
 from riverrun.train.branch_course import undecayed
+from riverrun.train.commands import Command, branch_command, program, stopping
 from riverrun.train.readouts import best_readout
+from riverrun.train.schedule_words import described
 from riverrun.train.session import recorded_recipe
 from riverrun.units import short_count
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from rich.console import Console
 
-from riverrun.cli.commands import program
 from riverrun.cli.forecast_outlook import interval_of, plain_prediction
 from riverrun.cli.forecast_request import Request
 from riverrun.cli.forecast_source import Source
@@ -20,6 +19,7 @@ from riverrun.forecast.decays import BestDecay, best_decay
 from riverrun.forecast.gains import Gain
 from riverrun.grid import Grid
 from riverrun.runs.metrics import to_json
+from riverrun.train.commands import program
 
 
 def print_best_decay(request: Request, total: int, json: bool) -> None:

@@ -70,9 +70,9 @@ def probe(
 
 
 def _print(console: Console, run: Path, probed: Probed, quiet: bool) -> None:
-    from riverrun.cli.commands import program
     from riverrun.cli.grids import print_grid
     from riverrun.landscape.probe.tables import tables
+    from riverrun.train.commands import program
 
     for grid in () if quiet else tables(probed):
         print_grid(console, grid)

@@ -13,9 +13,9 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from riverrun.cli.commands import program
 from riverrun.runs.metrics import Record
 from riverrun.train import Outcome
+from riverrun.train.commands import program
 from riverrun.train.readouts import best_readout, readout_names
 from riverrun.train.restore import restore_readout
 from riverrun.units import short_count

@@ -68,8 +68,8 @@ def tree(run: Positional[Path], *, json: bool = False) -> None:
 def _facts(node: Node) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from riverrun.cli.schedules import described
     from riverrun.train.costs import reached, recorded_plan
+    from riverrun.train.schedule_words import described
 
     plan, step = recorded_plan(node), reached(node)
     fork = None if node.parent is None else asdict(node.parent)

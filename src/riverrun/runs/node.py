@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -193,9 +193,7 @@ class Node:
 
     def readouts(self) -> list[Record]:
         """One record per evaluated position, by step, those asked for on top included; null is NaN again."""
-        recorded = [*read_records(self.evaluations_path), *read_records(self.metrics_path)]
-        evaluated = {record["step"]: record for record in recorded if "loss/raw" in record}
-        return [_with_nan(evaluated[step]) for step in sorted(evaluated)]
+        return evaluated([*read_records(self.evaluations_path), *read_records(self.metrics_path)])
 
     @property
     def averages_path(self) -> Path:
@@ -228,6 +226,12 @@ class Node:
             if self.checkpoint_folder.is_dir():
                 remove_unpublished(self.checkpoint_folder)
             yield
+
+
+def evaluated(records: Iterable[Record]) -> list[Record]:
+    """Those with readouts, one for each position, the last of several, by step; null is NaN again."""
+    found = {record["step"]: record for record in records if "loss/raw" in record}
+    return [_with_nan(found[step]) for step in sorted(found)]
 
 
 def _with_nan(record: Record) -> Record:

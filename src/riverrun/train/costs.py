@@ -137,7 +137,7 @@ def legible(nodes: Iterable[Node], note: Callable[[str], None]) -> list[Node]:
 
 def best_readout_of(node: Node) -> Readout | None:
     """The lowest of all positions of a node, the earlier of equals; None before the first one."""
-    return min(_readouts([node]), key=_by_loss, default=None)
+    return min(_readouts([node]), key=by_loss, default=None)
 
 
 def best_within(tree: Tree, budget: Duration | None = None, note: Callable[[str], None] = print) -> Found:
@@ -169,7 +169,7 @@ def best_within(tree: Tree, budget: Duration | None = None, note: Callable[[str]
             f"{cheapest.node.id} at step {cheapest.step:,}, {short_count(plan.tokens(cheapest.step))} tokens. Name a "
             "larger --budget"
         )
-    best = min(affordable, key=_by_loss)
+    best = min(affordable, key=by_loss)
     return Found(
         readout=best,
         path=path(tree, best.node, best.step),
@@ -207,12 +207,18 @@ def _connected(tree: Tree, note: Callable[[str], None]) -> list[Node]:
 def _readouts(nodes: Iterable[Node]) -> Iterator[Readout]:
     """Every readout of some nodes whose loss is a number, averages that were made after the fact among them."""
     for node in nodes:
-        for record in (*node.readouts(), *node.averages()):
-            for name in readout_names(record):
-                readout = Readout(node, record, name)
-                if not math.isnan(readout.compared):
-                    yield readout
+        yield from readouts_in(node, (*node.readouts(), *node.averages()))
 
 
-def _by_loss(readout: Readout) -> tuple[float, int]:
+def readouts_in(node: Node, records: Iterable[Record]) -> Iterator[Readout]:
+    """Every readout in records of a node whose loss is a number."""
+    for record in records:
+        for name in readout_names(record):
+            readout = Readout(node, record, name)
+            if not math.isnan(readout.compared):
+                yield readout
+
+
+def by_loss(readout: Readout) -> tuple[float, int]:
+    """Sorts readouts: the lowest loss first, of equals the earliest."""
     return readout.compared, readout.step

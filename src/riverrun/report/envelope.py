@@ -1,0 +1,46 @@
+"""The best readout for every budget: a staircase of falling loss over rising cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from riverrun.report import schema
+from riverrun.train.costs import Readout, by_loss
+
+
+@dataclass(frozen=True)
+class Bought:
+    """A readout, its position in tokens, and what its whole path costs in tokens."""
+
+    readout: Readout
+    tokens: int
+    cost: int
+
+    def plain(self) -> schema.Readout:
+        """As the page has it."""
+        readout = self.readout
+        return {
+            "node": readout.node.id,
+            "name": readout.name,
+            "step": readout.step,
+            "tokens": self.tokens,
+            "cost": self.cost,
+            "loss": readout.loss,
+            "bits_per_byte": readout.bits_per_byte,
+            "chosen_by": readout.chosen_by,
+        }
+
+
+def envelope(offers: Iterable[Bought]) -> list[Bought]:
+    """Those that are the best at some budget, by rising cost: what `train.costs.best_within` finds, for all at once.
+
+    Each is lower than all before it on the windows that readouts are compared by; of equals the cheapest stands.
+    """
+    stairs: list[Bought] = []
+    for offer in sorted(offers, key=lambda offer: (offer.cost, *by_loss(offer.readout))):
+        if not stairs or offer.readout.compared < stairs[-1].readout.compared:
+            if stairs and stairs[-1].cost == offer.cost:
+                stairs.pop()
+            stairs.append(offer)
+    return stairs

@@ -1,0 +1,142 @@
+"""What is on disk of a node, each file read once: its lines as columns, readouts, events.
+
+Whoever trains may append, cut back or remove while this reads: what is whole counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from riverrun.runs import Node
+from riverrun.runs.metrics import Record, read_records
+from riverrun.runs.node import evaluated
+from riverrun.train.costs import Readout, readouts_in, recorded_plan
+from riverrun.train.plan import Plan
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """Values [n] along a node at steps [n] and tokens [n], which increase; NaN where a value was no number."""
+
+    tokens: Integers
+    steps: Integers
+    values: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """A node as it lay there at one moment.
+
+    Attributes:
+        node, plan: which, and its plan.
+        lines: by the keys of its record.
+        readouts: all with a loss that is a number, of averages made after the fact too.
+        events, sweeps: their records.
+        step: where it stands.
+        skipped: updates left out so far.
+    """
+
+    node: Node
+    plan: Plan
+    lines: dict[str, Line]
+    readouts: list[Readout]
+    events: list[Record]
+    sweeps: list[Record]
+    step: int
+    skipped: int
+
+
+def read_node(node: Node) -> Read:
+    """Read a node.
+
+    Raises:
+        RiverrunError: its node.json cannot be read, or has no recipe of this version.
+        OSError, ValueError, KeyError, TypeError: another file cannot be read, or has other content.
+    """
+    plan = recorded_plan(node)
+    records = whole_lines(node.metrics_path)
+    steps = np.array([record["step"] for record in records], np.int64)
+    records = [records[index] for index in standing(steps)]
+    on_top = _records(node.evaluations_path)
+    positions = evaluated([*on_top, *records])
+    lines = _lines(records)
+    # The losses of readouts asked for on top are on the same curves.
+    lines |= {key: line for key, line in _lines(positions).items() if _of_a_readout(key)}
+    fork = [node.parent.step] if node.parent else []
+    ends = [merged.step for merged in node.merged[-1:]]
+    saved = [checkpoint.step for checkpoint in node.checkpoints()]
+    return Read(
+        node=node,
+        plan=plan,
+        lines=lines,
+        readouts=list(readouts_in(node, [*positions, *node.averages()])),
+        events=_records(node.path / "events.jsonl"),
+        sweeps=_records(node.sweeps_path),
+        step=max([*saved, *(record["step"] for record in records[-1:]), *fork, *ends], default=0),
+        skipped=max((record.get("skipped", 0) for record in records[-1:]), default=0),
+    )
+
+
+def whole_lines(path: Path) -> list[Record]:
+    """All complete lines of a record, up to the first that is torn, as `read_records` gives them; at once, so faster.
+
+    No file is no line.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    lines = content[: content.rfind(b"\n") + 1].splitlines()
+    try:
+        records: list[Record] = json.loads(b"[" + b",".join(lines) + b"]")
+    except ValueError:
+        records = []
+        for line in lines:
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+    return records
+
+
+def standing(steps: Integers) -> Integers:
+    """The indices of positions [n] that none at or before them follows: what a resume went back over does not count."""
+    if not steps.size:
+        return steps
+    lowest_after = np.minimum.accumulate(steps[::-1])[::-1]
+    return np.flatnonzero(np.append(steps[:-1] < lowest_after[1:], True))
+
+
+def _records(path: Path) -> list[Record]:
+    try:
+        return read_records(path)
+    except FileNotFoundError:  # removed between a look and the other
+        return []
+
+
+def _of_a_readout(key: str) -> bool:
+    return key.startswith("loss/") and key != "loss/train"
+
+
+def _lines(records: Sequence[Record]) -> dict[str, Line]:
+    """Each key's values, without what is no curve: bits per byte, which are losses in another unit, among that."""
+    keys = dict.fromkeys(key for record in records for key in record)
+    found = {}
+    for key in keys:
+        if key in ("step", "tokens", "skipped") or key.startswith(("bpb/", "select/")):
+            continue
+        having = [record for record in records if key in record]
+        columns: list[list[Any]] = [[record[name] for record in having] for name in ("tokens", "step", key)]
+        tokens, steps, values = columns
+        found[key] = Line(np.array(tokens, np.int64), np.array(steps, np.int64), np.array(values, np.float64))
+    return found
