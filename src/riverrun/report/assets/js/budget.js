@@ -1,0 +1,60 @@
+// What a budget buys: a slider over the envelope.
+
+function budgetSection(facts) {
+  const points = facts.envelope;
+  if (!points.length) return null;
+  const slider = element("input", {
+    type: "range", id: "budget", min: 0, max: points.length - 1, step: 1, "aria-label": "Budget in tokens",
+  });
+  const winner = element("div", { id: "winner", "aria-live": "polite" });
+  const placed = () => {
+    if (view.budget == null) return points.length - 1;
+    const above = points.findIndex(({ readout }) => readout.cost > view.budget);
+    return above < 0 ? points.length - 1 : Math.max(above - 1, 0);
+  };
+  const show = () => {
+    const place = placed();
+    const { readout, reproduce } = points[place];
+    const next = points[place + 1]?.readout;
+    slider.value = place;
+    const span = next ? `From ${tokensText(readout.cost)} to ${tokensText(next.cost)} tokens` : `From ${tokensText(readout.cost)} tokens on`;
+    slider.setAttribute("aria-valuetext", `${span}: ${readoutName(readout)}, ${lossText(readout.loss)}`);
+    winner.replaceChildren(
+      element("p", {}, `${span}, the best is `, element("strong", {}, readoutName(readout)), `, ${lossText(readout.loss)} nats per token.`),
+      factList([
+        ["found at", `step ${countText(readout.step)} of ${readout.node}`],
+        ["bits per byte", bitsText(readout.bits_per_byte)],
+        ["cost", budgetText(facts, readout.cost)],
+        ["schedule", facts.nodes.find((node) => node.id === readout.node)?.schedule],
+      ]),
+      ...(reproduce?.length ? [commands("To make it again:", reproduce)] : []),
+    );
+  };
+  slider.addEventListener("input", () => {
+    const place = Number(slider.value);
+    changeView(() => { view.budget = place === points.length - 1 ? null : points[place].readout.cost; });
+  });
+  watch(show);
+  show();
+  return section("budgets", "The best for a budget", slider, winner, bestOfNodes(facts));
+}
+
+// The loss of the envelope at a cost, null before its first point.
+function envelopeLoss(facts, cost) {
+  const bought = facts.envelope.filter(({ readout }) => readout.cost <= cost);
+  return bought.length ? bought[bought.length - 1].readout.loss : null;
+}
+
+function bestOfNodes(facts) {
+  const rows = facts.nodes.flatMap((node, index) => {
+    if (!node.best) return [];
+    const known = envelopeLoss(facts, node.best.cost);
+    return [[
+      element("span", {}, swatch(index), node.id), node.best.name, tokensText(node.best.cost), lossText(node.best.loss),
+      known == null ? "–" : gainText(node.best.loss - known),
+    ]];
+  });
+  if (rows.length < 2) return null;
+  const columns = [["node", "name"], ["its best", ""], ["cost", "number"], ["loss", "number"], ["above the best", "number"]];
+  return folded("best-of-nodes", "the best of each node", () => table("How far above the best that its cost could have bought", columns, rows));
+}

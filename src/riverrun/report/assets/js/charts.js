@@ -1,0 +1,180 @@
+// Curves over tokens. Each has its own x values (uPlot's mode 2), so that nodes of any steps share one chart.
+
+const charts = new Set();
+const AXIS = 58;                       // one width for all, so that charts above each other are aligned
+const cursors = uPlot.sync("tokens");
+
+const isShown = (curve) => !view.hidden.has(curve.node) && !view.without.has(curve.kind);
+const isFaded = (curve) => view.selected != null && curve.node != null && curve.node !== view.selected;
+
+function tokensRange(curves) {
+  if (view.zoom) return view.zoom;
+  let first = Infinity;
+  let last = 0;
+  for (const { tokens } of curves) {
+    if (tokens.length) {
+      first = Math.min(first, tokens[0]);
+      last = Math.max(last, tokens[tokens.length - 1]);
+    }
+  }
+  if (!(last > 0)) return [1, 10];
+  if (view.log) return [Math.max(first, last / 1e3, 1), last * 1.02];
+  return [0, last * 1.01];
+}
+
+// From the least to the greatest value that is drawn; curves that are only `beside` others do not widen it.
+function valuesRange(curves, [first, last], log) {
+  let low = Infinity;
+  let high = -Infinity;
+  const drawnCurves = curves.filter(isShown);
+  const leading = drawnCurves.filter((curve) => !curve.beside);
+  for (const { tokens, values } of leading.length ? leading : drawnCurves) {
+    for (let index = 0; index < tokens.length; index++) {
+      const value = values[index];
+      if (value == null || tokens[index] < first || tokens[index] > last || (log && value <= 0)) continue;
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    }
+  }
+  if (!(high >= low)) return log ? [0.1, 1] : [0, 1];
+  if (log) return [low / 1.15, high * 1.15];
+  const room = (high - low || Math.abs(high) || 1) * 0.06;
+  return [low - room, high + room];
+}
+
+// `options`: id, label, curves, text (of a value), height, and where wanted logValues, zero (y begins at 0), paint (draws
+// under the curves), moved (told the tokens under the cursor, or null), range (of tokens, its own).
+function chart(options) {
+  const { id, label, curves, text, height = 240 } = options;
+  const frame = element("div", { class: "chart", role: "img", "aria-label": label });
+  const asTable = folded(`${id}-table`, "as a table", () => curvesTable(label, curves, text));
+  const figure = element("figure", { id }, frame, asTable);
+  let plot = null;
+  let width = 0;
+
+  const range = () => (options.range && !view.zoom ? options.range() : tokensRange(options.extent ?? curves));
+
+  function scales() {
+    const [min, max] = range();
+    const [low, high] = valuesRange(curves, [min, max], options.logValues);
+    plot.setScale("x", { min, max });
+    plot.setScale("y", { min: options.zero ? 0 : low, max: high });
+  }
+
+  function restyle() {
+    if (!plot) return;
+    plot.batch(() => {
+      curves.forEach((curve, index) => {
+        const series = plot.series[index + 1];
+        if (series.show !== isShown(curve)) plot.setSeries(index + 1, { show: isShown(curve) });
+        series.width = lineWidth(curve);
+        series.alpha = lineAlpha(curve);
+      });
+      scales();
+    });
+    plot.redraw();
+  }
+
+  function build() {
+    if (!width) return;
+    plot?.destroy();
+    const ink = resolved("--quiet");
+    const rule = resolved("--rule");
+    const font = '12px system-ui, -apple-system, "Segoe UI", sans-serif';
+    const axis = { stroke: ink, font, grid: { stroke: rule, width: 1 }, ticks: { stroke: rule, width: 1, size: 4 }, filter: (made, splits) => splits };
+    const named = (show) => (made, splits) => splits.map((value) => (value == null ? "" : show(value)));
+    const placed = (log, side, space) => (made, _, first, last) => ticksBetween(first, last, log, made.bbox[side] / devicePixelRatio / space);
+    plot = new uPlot(
+      {
+        mode: 2,
+        width,
+        height,
+        legend: { show: false },
+        padding: [8, 12, 0, 0],
+        scales: {
+          x: { time: false, auto: false, distr: view.log ? 3 : 1, log: 10 },
+          y: { auto: false, distr: options.logValues ? 3 : 1, log: 10 },
+        },
+        axes: [
+          { ...axis, scale: "x", size: 30, splits: placed(view.log, "width", 64), values: named(tokensText) },
+          { ...axis, scale: "y", size: AXIS, splits: placed(options.logValues, "height", 34), values: named(options.tick ?? text) },
+        ],
+        series: [null, ...curves.map((curve) => seriesOf(curve))],
+        cursor: {
+          points: { show: false },
+          y: false,
+          dataIdx: () => null,
+          drag: { x: true, y: false, setScale: false },
+          sync: { key: "tokens", scales: ["x", null] },
+          bind: { dblclick: () => () => changeView(() => { view.zoom = null; }) },
+        },
+        hooks: {
+          drawClear: options.paint ? [(made) => clipped(made, options.paint)] : [],
+          draw: options.over ? [(made) => clipped(made, options.over)] : [],
+          setSelect: [zoomed],
+          setCursor: options.moved ? [(made) => options.moved(made.cursor.left < 0 ? null : made.posToVal(made.cursor.left, "x"))] : [],
+        },
+      },
+      [null, ...curves.map((curve) => [curve.tokens, curve.values])],
+      frame,
+    );
+    frame.plot = plot;
+    restyle();
+  }
+
+  const resized = new ResizeObserver(() => {
+    const now = Math.floor(frame.clientWidth);
+    if (!now || now === width) return;
+    width = now;
+    if (plot) plot.setSize({ width, height });
+    else build();
+  });
+  resized.observe(frame);
+  watch(restyle);
+  charts.add({ build, remove: () => { resized.disconnect(); plot?.destroy(); } });
+  return figure;
+}
+
+const lineWidth = (curve) => (curve.width ?? 1.6) * (view.selected != null && curve.node === view.selected ? 1.6 : 1);
+const lineAlpha = (curve) => (curve.alpha ?? 1) * (isFaded(curve) ? 0.2 : 1);
+
+function seriesOf(curve) {
+  const colour = resolved(curve.colour);
+  return {
+    label: curve.kind,
+    show: isShown(curve),
+    facets: [{ scale: "x", auto: false, sorted: 1 }, { scale: "y", auto: false }],
+    paths: uPlot.paths.linear(),
+    points: { show: false },
+    stroke: colour,
+    width: lineWidth(curve),
+    alpha: lineAlpha(curve),
+    dash: curve.dash ?? [],
+    spanGaps: curve.spans ?? false,
+  };
+}
+
+function clipped(plot, paint) {
+  const { left, top, width, height } = plot.bbox;
+  plot.ctx.save();
+  plot.ctx.beginPath();
+  plot.ctx.rect(left, top, width, height);
+  plot.ctx.clip();
+  paint(plot, plot.ctx);
+  plot.ctx.restore();
+}
+
+function zoomed(plot) {
+  const { left, width } = plot.select;
+  if (width < 4) return;
+  const first = plot.posToVal(left, "x");
+  const last = plot.posToVal(left + width, "x");
+  plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+  changeView(() => { view.zoom = [first, last]; });
+}
+
+function redrawCharts() {
+  for (const one of charts) one.build();
+}
+
+dark.addEventListener("change", redrawCharts);

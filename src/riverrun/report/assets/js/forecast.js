@@ -1,0 +1,43 @@
+// What a law says of the trunk's future: expected losses with their interval.
+
+function forecastSection(facts) {
+  const { forecast } = facts;
+  if (!forecast?.fans.length) return null;
+  const kinds = forecast.fans.map(({ readout }) => readout);
+  const fans = forecast.fans.map((fan, index) => ({ ...fan, colour: colourName(index) }));
+  const trunk = facts.nodes.find(({ kind }) => kind === "trunk");
+  const seen = fans.flatMap(({ readout, colour }) => {
+    const curve = trunk?.curves[`loss/${readout}`];
+    if (!curve?.tokens.length) return [];
+    return [{ node: null, kind: `seen ${readout}`, colour, spans: true, tokens: curve.tokens, values: curve.values }];
+  });
+  const lines = fans.flatMap(({ readout, colour, tokens, expected, low, high }) => [
+    { node: null, kind: `${readout}, expected`, colour, dash: [4, 3], tokens, values: expected },
+    { node: null, kind: `${readout}, low`, colour, width: 0.6, tokens, values: low },
+    { node: null, kind: `${readout}, high`, colour, width: 0.6, tokens, values: high },
+  ]);
+  const share = `${Math.round(100 * forecast.level)}%`;
+  return section(
+    "forecast",
+    "Forecast",
+    element("p", { class: "quiet" }, `The law ${forecast.law}: seen losses solid, expected ones dashed, ${share} of outcomes in the band.`),
+    element("p", { class: "controls" }, ...fans.map(({ readout }, index) => element("span", {}, swatch(index), readout))),
+    chart({
+      id: "forecast-chart", label: `Forecast of ${kinds.join(", ")} by the law ${forecast.law}, with its ${share} interval`,
+      curves: [...seen, ...lines], text: lossText, tick: (value) => String(Number(value.toFixed(4))), height: 260,
+      paint: (plot, pen) => fans.forEach((fan) => band(plot, pen, fan)),
+    }),
+    ...forecast.notes.map((note) => element("p", { class: "quiet" }, note)),
+  );
+}
+
+function band(plot, pen, { tokens, low, high, colour }) {
+  const at = (index, values) => [plot.valToPos(tokens[index], "x", true), plot.valToPos(values[index], "y", true)];
+  pen.beginPath();
+  tokens.forEach((_, index) => pen.lineTo(...at(index, high)));
+  for (let index = tokens.length - 1; index >= 0; index--) pen.lineTo(...at(index, low));
+  pen.closePath();
+  pen.globalAlpha = 0.18;
+  pen.fillStyle = resolved(colour);
+  pen.fill();
+}

@@ -1,0 +1,108 @@
+// Loss against tokens, the learning rate below, and the table that is legend, switch and reading of the cursor.
+
+function lossSection(facts) {
+  const curves = lossCurves(facts);
+  if (!curves.length) return null;
+  const kinds = lossKinds(facts);
+  const envelope = envelopeCurve(facts);
+  const all = envelope.tokens.length ? [...curves, envelope] : curves;
+  const rates = curvesOf(facts, "lr", { width: 1.4 });
+  const extent = [...all, ...rates];
+  const legend = lossLegend(facts, kinds);
+  const moved = (tokens) => legend.read(tokens);
+  return section(
+    "losses",
+    "Loss against tokens",
+    axisControls(envelope.tokens.length > 0),
+    chart({
+      id: "loss-chart",
+      label: `Loss in nats per token over tokens, of ${facts.nodes.length} nodes: raw solid, averages dashed, the best at each budget bold`,
+      curves: all, text: lossText, tick: (value) => String(Number(value.toFixed(4))), height: 380, extent, moved,
+      over: (plot, pen) => budgetLine(facts, plot, pen),
+    }),
+    rates.length
+      ? chart({
+          id: "lr-chart", label: "Learning rate over tokens", curves: rates, text: rateText, height: 130, extent, moved, zero: true,
+        })
+      : null,
+    legend.element,
+  );
+}
+
+// A vertical line where the slider of the budget stands.
+function budgetLine(facts, plot, pen) {
+  if (view.budget == null) return;
+  const x = plot.valToPos(view.budget, "x", true);
+  pen.strokeStyle = resolved("--accent");
+  pen.lineWidth = devicePixelRatio;
+  pen.beginPath();
+  pen.moveTo(x, plot.bbox.top);
+  pen.lineTo(x, plot.bbox.top + plot.bbox.height);
+  pen.stroke();
+}
+
+function axisControls(hasEnvelope) {
+  const logarithmic = element("button", { type: "button", id: "log-switch" }, "logarithmic tokens");
+  const whole = element("button", { type: "button", id: "whole" }, "all tokens");
+  const show = () => {
+    logarithmic.setAttribute("aria-pressed", view.log);
+    whole.disabled = view.zoom == null;
+  };
+  logarithmic.addEventListener("click", () => {
+    view.log = !view.log;
+    redrawCharts();
+    changeView(() => {});
+  });
+  whole.addEventListener("click", () => changeView(() => { view.zoom = null; }));
+  watch(show);
+  show();
+  const envelope = hasEnvelope ? kindSwitch("envelope", "best at each budget") : null;
+  const help = element("span", { class: "quiet" }, "Drag over a chart to zoom.");
+  return element("div", { class: "controls" }, logarithmic, whole, envelope, help);
+}
+
+function kindSwitch(kind, ...title) {
+  const box = element("input", { type: "checkbox", "data-kind": kind, checked: !view.without.has(kind) });
+  box.addEventListener("change", () => changeView(() => toggle(view.without, kind)));
+  return element("label", {}, box, " ", ...title);
+}
+
+function lossLegend(facts, kinds) {
+  const rows = facts.nodes
+    .map((node, index) => legendRow(node, index, kinds))
+    .filter((row) => row != null);
+  const at = element("caption", { "aria-live": "off" });
+  const boxes = kinds.map((kind) => element("th", { scope: "col", class: "number" }, kindSwitch(kind, strokeSample(kind, kinds), kind)));
+  const head = element("tr", {}, element("th", { scope: "col" }, "node"), ...boxes, element("th", { scope: "col", class: "number" }, "LR"));
+  const made = element("table", { class: "legend" }, at, element("thead", {}, head), element("tbody", {}, ...rows.map((row) => row.element)));
+  const read = (tokens) => {
+    at.textContent = tokens == null ? "Last values; move over a chart to read others" : `At ${tokensText(tokens)} tokens`;
+    for (const row of rows) row.read(tokens);
+  };
+  read(null);
+  return { element: element("div", { class: "scroll", id: "legend", tabindex: 0, role: "region", "aria-label": "Values and curves shown" }, made), read };
+}
+
+function legendRow(node, index, kinds) {
+  const keys = [...kinds.map((kind) => `loss/${kind}`), "lr"];
+  if (!keys.some((key) => node.curves[key]?.tokens.length)) return null;
+  const box = element("input", { type: "checkbox", "data-node": node.id });
+  box.addEventListener("change", () => changeView(() => toggle(view.hidden, node.id)));
+  const cells = keys.map(() => element("td", { class: "number" }));
+  const name = element("td", { class: "name" }, element("label", {}, box, " ", swatch(index), node.id));
+  const row = element("tr", {}, name, ...cells);
+  const show = () => {
+    box.checked = !view.hidden.has(node.id);
+    row.classList.toggle("hidden-node", view.hidden.has(node.id));
+    row.classList.toggle("selected", view.selected === node.id);
+  };
+  watch(show);
+  show();
+  const read = (tokens) => {
+    keys.forEach((key, place) => {
+      const value = valueAt(node.curves[key], tokens);
+      cells[place].textContent = key === "lr" ? rateText(value) : lossText(value);
+    });
+  };
+  return { element: row, read };
+}
