@@ -24,13 +24,13 @@ def make_page(nodes: int = 5, points: int = 120) -> schema.Page:
     branches = [_branch(number, nodes, points) for number in range(1, nodes - (nodes > 3))]
     tree = [_trunk(points), *branches, *([_merge(branches)] if nodes > 3 else [])]
     envelope: list[schema.EnvelopePoint] = [
-        {
-            "readout": _readout("trunk", name, step, loss),
-            "reproduce": [f"riverrun train recipe.toml --until '{step} steps'"],
-        }
-        for name, step, loss in [("raw", 500, 1.62), ("ema-12.5", 1000, 1.43), ("ema-25", 4000, 1.19)]
+        {"readout": readout, "reproduce": [f"riverrun train recipe.toml --until '{readout['step']} steps'"]}
+        for readout in (
+            _readout("trunk", name, step)
+            for name, step in (("raw", 500), ("ema-12.5", 1000), ("ema-25", 4000))
+        )
     ]
-    best = _readout("trunk", "ema-25", STEPS, 1.1072)
+    best = _readout("trunk", "ema-25", STEPS)
     again = ["riverrun train recipe.toml --until '8000 steps'", "riverrun export runs/made --readout ema-25"]
     envelope.append({"readout": best, "reproduce": again})
     return {
@@ -97,8 +97,9 @@ def _place(node: str, step: int) -> schema.Place:
     return {"node": node, "step": step, "tokens": step * TOKENS_PER_STEP}
 
 
-def _readout(node: str, name: str, step: int, loss: float) -> schema.Readout:
+def _readout(node: str, name: str, step: int, left: float = 1.0) -> schema.Readout:
     tokens = step * TOKENS_PER_STEP
+    loss = round(_loss(step, name, left), 5)
     return {
         "node": node,
         "name": name,
@@ -124,15 +125,18 @@ def _curve(steps: list[int], value: Callable[[int], float]) -> schema.Curve:
     }
 
 
-def _loss(step: int, lr: float = 1.0) -> float:
-    return 0.9 + 5 * (step + 60) ** -0.4 + 0.06 * lr
+def _loss(step: int, readout: str = "raw", left: float = 1.0) -> float:
+    """The loss of a readout where a decay left so much of the learning rate."""
+    noise = {"raw": 0.06 * left, "ema-25": 0.006, "ema-12.5": 0.012}[readout]
+    late = {"raw": 0, "ema-25": 30, "ema-12.5": 15}[readout]
+    return 0.9 + 5 * (step + 60) ** -0.4 + noise + late / (step + 300)
 
 
 def _lr(step: int) -> float:
     return 2e-3 * min(step / 50, (550 / (step + 500)) ** 0.5)
 
 
-def _curves(first: int, last: int, points: int, offset: float, decays: bool) -> dict[str, schema.Curve]:
+def _curves(first: int, last: int, points: int, decays: bool) -> dict[str, schema.Curve]:
     dense = _steps(first, last, points)
     seldom = _steps(max(first, 200), last, min(points, 14))
 
@@ -141,14 +145,12 @@ def _curves(first: int, last: int, points: int, offset: float, decays: bool) -> 
         return 1 - 0.9 * (step - first) / (last - first) if decays else 1.0
 
     return {
-        "loss/train": _curve(
-            dense, lambda step: offset + _loss(step, left(step)) + 0.05 * math.sin(7 * step)
-        ),
+        "loss/train": _curve(dense, lambda step: _loss(step, left=left(step)) + 0.05 * math.sin(7 * step)),
         "lr": _curve(dense, lambda step: _lr(step) * left(step)),
         "gradient_norm": _curve(dense, lambda step: 0.8 + 40 / (step + 10) + 0.2 * math.sin(3 * step)),
-        "loss/raw": _curve(seldom, lambda step: offset + _loss(step, left(step))),
-        "loss/ema-25": _curve(seldom, lambda step: offset + _loss(step, 0.1) + 30 / (step + 300)),
-        "loss/ema-12.5": _curve(seldom, lambda step: offset + _loss(step, 0.2) + 15 / (step + 300)),
+        "loss/raw": _curve(seldom, lambda step: _loss(step, left=left(step))),
+        "loss/ema-25": _curve(seldom, lambda step: _loss(step, "ema-25")),
+        "loss/ema-12.5": _curve(seldom, lambda step: _loss(step, "ema-12.5")),
     }
 
 
@@ -181,8 +183,8 @@ def _node(name: str, kind: str, step: int, own_steps: int) -> schema.Node:
 
 def _trunk(points: int) -> schema.Node:
     trunk = _node("trunk", "trunk", STEPS, STEPS)
-    trunk["best"] = _readout("trunk", "ema-25", STEPS, 1.1072)
-    trunk["curves"] = _curves(1, STEPS, points, 0.0, decays=False)
+    trunk["best"] = _readout("trunk", "ema-25", STEPS)
+    trunk["curves"] = _curves(1, STEPS, points, decays=False)
     trunk["segments"].append({"tokens": 4_096_000, "sources": "bundled, code (0.3)"})
     trunk["health"] = {
         "skipped": 2,
@@ -217,8 +219,8 @@ def _branch(number: int, nodes: int, points: int) -> schema.Node:
     branch["horizon_free"] = False
     branch["schedule"] = f"the trunk's, then a linear decay of {length} steps"
     branch["difference"] = [["schedule.decay", "none", f"linear from step {fork}, {length} steps, floor 0.1"]]
-    branch["best"] = _readout(name, "raw", fork + length, _loss(fork + length, 0.1))
-    branch["curves"] = _curves(fork, fork + length, points, 0.0, decays=True)
+    branch["best"] = _readout(name, "raw", fork + length, 0.1)
+    branch["curves"] = _curves(fork, fork + length, points, decays=True)
     return branch
 
 
@@ -226,14 +228,14 @@ def _merge(branches: list[schema.Node]) -> schema.Node:
     merge = _node("soup", "merge", branches[-1]["step"], 0)
     merge["parents"] = [_place(branch["id"], branch["step"]) for branch in branches[-2:]]
     merge["schedule"] = ""
-    merge["best"] = _readout("soup", "raw", merge["step"], 1.2)
+    merge["best"] = _readout("soup", "raw", merge["step"], 0.1)
     merge["checkpoints"] = []
     return merge
 
 
 def _forecast() -> schema.Forecast:
     tokens = [TOKENS_PER_STEP * step for step in range(STEPS, 3 * STEPS, 1000)]
-    expected = [_loss(token // TOKENS_PER_STEP, 0.1) for token in tokens]
+    expected = [_loss(token // TOKENS_PER_STEP, "ema-25") for token in tokens]
     spread = [0.004 * (1 + number) for number in range(len(tokens))]
     return {
         "law": "river",

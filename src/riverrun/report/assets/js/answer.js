@@ -19,6 +19,13 @@ function commands(title, lines) {
   return element("div", {}, element("p", { class: "quiet" }, title), command(lines.join("\n")));
 }
 
+function treeText(nodes) {
+  const kinds = new Map();
+  for (const { kind } of nodes) kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
+  const plural = { trunk: "trunks", branch: "branches", merge: "merges" };
+  return [...kinds].map(([kind, count]) => `${count} ${count === 1 ? kind : plural[kind]}`).join(", ");
+}
+
 function answerSection(facts) {
   const written = `${facts.run} · riverrun ${facts.riverrun} · ${facts.written.slice(0, 16).replace("T", " ")} UTC`;
   const state = element("p", { id: "state" }, written, facts.live ? " · live" : "");
@@ -31,7 +38,7 @@ function answerSection(facts) {
     state,
     element("h1", {}, readoutSentence(readout)),
     factList([
-      ["best of", `${facts.envelope.length} best readouts over all budgets, ${facts.nodes.length} nodes`],
+      ["tree", treeText(facts.nodes)],
       ["found at", `step ${countText(readout.step)} of ${readout.node}`],
       ["cost", budgetText(facts, readout.cost)],
       ["chosen by", readout.chosen_by === "select" ? "windows kept for choosing, not those that the loss is of" : null],

@@ -47,6 +47,7 @@ function valuesRange(curves, [first, last], log) {
 function chart(options) {
   const { id, label, curves, text, height = 240 } = options;
   const frame = element("div", { class: "chart", role: "img", "aria-label": label });
+  frame.style.minHeight = `${height}px`;   // so that nothing moves when it is drawn
   const asTable = folded(`${id}-table`, "as a table", () => curvesTable(label, curves, text));
   const figure = element("figure", { id }, frame, asTable);
   let plot = null;

@@ -26,7 +26,7 @@ function section(id, title, ...children) {
 
 // What lies folded until asked for; `make` gives its content on the first opening, so that a folded table costs nothing.
 function folded(key, summary, make) {
-  const body = element("details", { "data-key": key, open: view.open.has(key) }, element("summary", {}, summary));
+  const body = element("details", { "data-key": key, open: view.open.has(key) }, element("summary", { id: `${key}-summary` }, summary));
   const show = () => {
     if (body.open && body.childElementCount === 1) body.append(make());
   };

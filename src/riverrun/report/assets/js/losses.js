@@ -62,7 +62,7 @@ function axisControls(hasEnvelope) {
 }
 
 function kindSwitch(kind, ...title) {
-  const box = element("input", { type: "checkbox", "data-kind": kind, checked: !view.without.has(kind) });
+  const box = element("input", { type: "checkbox", id: `kind-${kind}`, "data-kind": kind, checked: !view.without.has(kind) });
   box.addEventListener("change", () => changeView(() => toggle(view.without, kind)));
   return element("label", {}, box, " ", ...title);
 }
@@ -86,7 +86,7 @@ function lossLegend(facts, kinds) {
 function legendRow(node, index, kinds) {
   const keys = [...kinds.map((kind) => `loss/${kind}`), "lr"];
   if (!keys.some((key) => node.curves[key]?.tokens.length)) return null;
-  const box = element("input", { type: "checkbox", "data-node": node.id });
+  const box = element("input", { type: "checkbox", id: `show-${node.id}`, "data-node": node.id });
   box.addEventListener("change", () => changeView(() => toggle(view.hidden, node.id)));
   const cells = keys.map(() => element("td", { class: "number" }));
   const name = element("td", { class: "name" }, element("label", {}, box, " ", swatch(index), node.id));

@@ -41,6 +41,7 @@ function treeSection(facts) {
     const node = facts.nodes.find((one) => one.id === view.selected);
     details.replaceChildren(node ? nodeDetails(facts, node) : element("p", { class: "quiet" }, "Choose a node to see it everywhere, and what it is made of."));
   };
+  canvas.addEventListener("focusin", ({ target }) => { focusable = rowOf(target) ?? focusable; });
   const rowOf = (target) => target.closest?.(".row")?.dataset.node;
   canvas.addEventListener("click", ({ target }) => {
     const name = rowOf(target);
@@ -125,7 +126,7 @@ function treeRow(facts, node, { labels, position, rows, width }) {
   return drawn(
     "g",
     {
-      class: faded ? "row faded" : "row", role: "option", "aria-selected": chosen, "data-node": node.id,
+      class: faded ? "row faded" : "row", role: "option", id: `row-${node.id}`, "aria-selected": String(chosen), "data-node": node.id,
       "aria-label": nodeSentence(node),
     },
     drawn("title", {}, nodeSentence(node)),
