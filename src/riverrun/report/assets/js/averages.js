@@ -70,7 +70,7 @@ function sweepTable({ place, best, rows }) {
     ];
   });
   const columns = [
-    ["profile", "name"], ["loss", "number"], ["bits per byte", "number"], ["weight elsewhere, at most", "number"], ["above the best", "number"], ["", ""],
+    ["profile", ""], ["loss", "number"], ["bits per byte", "number"], ["weight elsewhere, at most", "number"], ["above the best", "number"], ["", ""],
   ];
   return table(`${place.node} at step ${countText(place.step)}, ${tokensText(place.tokens)} tokens`, columns, cells, { class: "bars" });
 }

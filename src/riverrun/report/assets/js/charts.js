@@ -18,8 +18,14 @@ function tokensRange(curves) {
     }
   }
   if (!(last > 0)) return [1, 10];
-  if (view.log) return [Math.max(first, last / 1e3, 1), last * 1.02];
+  if (view.log) return [Math.max(first, last / 1e3, leadingStart(curves) / 4, 1), last * 1.02];
   return [0, last * 1.01];
+}
+
+// Where what the values' axis is made for begins; what lies far before it would leave a logarithmic axis empty.
+function leadingStart(curves) {
+  const starts = curves.filter(({ dots, tokens }) => dots && tokens.length).map(({ tokens }) => tokens[0]);
+  return starts.length ? Math.min(...starts) : 0;
 }
 
 // From the least to the greatest value that is drawn; curves that are only `beside` others do not widen it.
@@ -43,7 +49,7 @@ function valuesRange(curves, [first, last], log) {
 }
 
 // `options`: id, label, curves, text (of a value), height, and where wanted logValues, zero (y begins at 0), paint (draws
-// under the curves), moved (told the tokens under the cursor, or null), range (of tokens, its own).
+// under the curves), moved (told the tokens under the cursor, or null), extent (curves whose tokens the axis spans).
 function chart(options) {
   const { id, label, curves, text, height = 240 } = options;
   const frame = element("div", { class: "chart", role: "img", "aria-label": label });
@@ -53,10 +59,8 @@ function chart(options) {
   let plot = null;
   let width = 0;
 
-  const range = () => (options.range && !view.zoom ? options.range() : tokensRange(options.extent ?? curves));
-
   function scales() {
-    const [min, max] = range();
+    const [min, max] = tokensRange(options.extent ?? curves);
     const [low, high] = valuesRange(curves, [min, max], options.logValues);
     plot.setScale("x", { min, max });
     plot.setScale("y", { min: options.zero ? 0 : low, max: high });
@@ -98,7 +102,7 @@ function chart(options) {
         },
         axes: [
           { ...axis, scale: "x", size: 30, splits: placed(view.log, "width", 64), values: named(tokensText) },
-          { ...axis, scale: "y", size: AXIS, splits: placed(options.logValues, "height", 34), values: named(options.tick ?? text) },
+          { ...axis, scale: "y", size: AXIS, splits: placed(options.logValues, "height", 28), values: named(options.tick ?? text) },
         ],
         series: [null, ...curves.map((curve) => seriesOf(curve))],
         cursor: {
@@ -111,7 +115,7 @@ function chart(options) {
         },
         hooks: {
           drawClear: options.paint ? [(made) => clipped(made, options.paint)] : [],
-          draw: options.over ? [(made) => clipped(made, options.over)] : [],
+          draw: [(made) => clipped(made, (_, pen) => curves.filter((curve) => curve.dots && isShown(curve)).forEach((curve) => dots(made, pen, curve)))],
           setSelect: [zoomed],
           setCursor: options.moved ? [(made) => options.moved(made.cursor.left < 0 ? null : made.posToVal(made.cursor.left, "x"))] : [],
         },
@@ -153,6 +157,19 @@ function seriesOf(curve) {
     dash: curve.dash ?? [],
     spanGaps: curve.spans ?? false,
   };
+}
+
+// A readout is a dot: one alone has no line, and between two nothing was read.
+function dots(plot, pen, curve) {
+  pen.fillStyle = resolved(curve.colour);
+  pen.globalAlpha = lineAlpha(curve);
+  for (let index = curve.drawnOnly ?? 0; index < curve.tokens.length; index++) {
+    if (curve.values[index] == null) continue;
+    const [x, y] = [plot.valToPos(curve.tokens[index], "x", true), plot.valToPos(curve.values[index], "y", true)];
+    pen.beginPath();
+    pen.arc(x, y, 2.2 * devicePixelRatio, 0, 2 * Math.PI);
+    pen.fill();
+  }
 }
 
 function clipped(plot, paint) {

@@ -21,9 +21,31 @@ function lossCurves(facts) {
     curvesOf(facts, `loss/${kind}`, {
       kind,
       dash: dashOf(kind, kinds),
-      ...(kind === "train" ? { width: 1, alpha: 0.35, beside: true } : { spans: true }),
+      ...(kind === "train" ? { width: 1, alpha: 0.22, beside: true } : { spans: true, dots: true }),
     }),
   );
+}
+
+// A decay is seldom read out before its end, so its raw line begins where it left its parent's.
+function fromForks(facts, curves) {
+  return curves.map((curve) => {
+    const { fork } = facts.nodes.find((node) => node.id === curve.node);
+    const loss = curve.kind === "raw" && fork ? lossBetween(facts, fork) : null;
+    if (loss == null || fork.tokens >= curve.tokens[0]) return curve;
+    return { ...curve, tokens: [fork.tokens, ...curve.tokens], values: [loss, ...curve.values], drawnOnly: 1 };
+  });
+}
+
+// The raw loss of a place, on the line between the readouts around it; null where there are none.
+function lossBetween(facts, { node, tokens }) {
+  const raw = facts.nodes.find(({ id }) => id === node)?.curves["loss/raw"];
+  const after = raw?.tokens.findIndex((at) => at >= tokens) ?? -1;
+  if (after < 0) return null;
+  const [start, end] = [raw.values[Math.max(after - 1, 0)], raw.values[after]];
+  if (raw.tokens[after] === tokens) return end;
+  if (after === 0 || start == null || end == null) return null;
+  const share = Math.log(tokens / raw.tokens[after - 1]) / Math.log(raw.tokens[after] / raw.tokens[after - 1]);
+  return start + (end - start) * share;
 }
 
 // The value that was recorded nearest to `tokens`, null outside of the curve.
@@ -59,5 +81,5 @@ function envelopeCurve(facts) {
     tokens.push(end);
     values.push(values[values.length - 1]);
   }
-  return { node: null, kind: "envelope", title: "best at each budget", colour: "--ink", width: 3, tokens, values };
+  return { node: null, kind: "envelope", title: "best at each budget", colour: "--ink", width: 2.4, tokens, values };
 }

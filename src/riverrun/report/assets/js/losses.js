@@ -1,7 +1,7 @@
 // Loss against tokens, the learning rate below, and the table that is legend, switch and reading of the cursor.
 
 function lossSection(facts) {
-  const curves = lossCurves(facts);
+  const curves = fromForks(facts, lossCurves(facts));
   if (!curves.length) return null;
   const kinds = lossKinds(facts);
   const envelope = envelopeCurve(facts);
@@ -18,7 +18,7 @@ function lossSection(facts) {
       id: "loss-chart",
       label: `Loss in nats per token over tokens, of ${facts.nodes.length} nodes: raw solid, averages dashed, the best at each budget bold`,
       curves: all, text: lossText, tick: (value) => String(Number(value.toFixed(4))), height: 380, extent, moved,
-      over: (plot, pen) => budgetLine(facts, plot, pen),
+      paint: (plot, pen) => budgetLine(facts, plot, pen),
     }),
     rates.length
       ? chart({
@@ -43,7 +43,7 @@ function budgetLine(facts, plot, pen) {
 
 function axisControls(hasEnvelope) {
   const logarithmic = element("button", { type: "button", id: "log-switch" }, "logarithmic tokens");
-  const whole = element("button", { type: "button", id: "whole" }, "all tokens");
+  const whole = element("button", { type: "button", id: "whole" }, "reset zoom");
   const show = () => {
     logarithmic.setAttribute("aria-pressed", view.log);
     whole.disabled = view.zoom == null;

@@ -21,10 +21,11 @@ function thinned(length, most) {
 
 function curvesTable(label, curves, text) {
   const most = Math.max(2, Math.floor(ROWS / Math.max(curves.length, 1)));
-  const rows = curves.flatMap((curve) =>
-    thinned(curve.tokens.length, most).map((index) => [
-      curve.node ?? "", curve.title ?? curve.kind, countText(curve.tokens[index]), text(curve.values[index]),
-    ]),
-  );
+  const rows = curves.flatMap((curve) => {
+    const first = curve.drawnOnly ?? 0;
+    return thinned(curve.tokens.length - first, most).map((index) => [
+      curve.node ?? "", curve.title ?? curve.kind, countText(curve.tokens[first + index]), text(curve.values[first + index]),
+    ]);
+  });
   return table(label, [["node", "name"], ["curve", ""], ["tokens", "number"], ["value", "number"]], rows);
 }
