@@ -11,6 +11,8 @@ VERBS = [
     ("feed",),
     ("tree",),
     ("best",),
+    ("report",),
+    ("serve",),
     ("average",),
     ("evaluate",),
     ("generate",),

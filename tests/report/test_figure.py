@@ -22,7 +22,6 @@ def test_trunk_averages_branches_merges_and_the_envelope_are_drawn_over_the_same
     losses, rates = draw(page).axes
     lines = lines_of(losses)
     assert list(lines) == [
-        "training loss",
         "trunk, raw",
         "trunk, ema-25",
         "trunk, ema-12.5",
@@ -39,17 +38,36 @@ def test_trunk_averages_branches_merges_and_the_envelope_are_drawn_over_the_same
     assert losses.get_xlim() == rates.get_xlim()
 
 
-def test_a_branch_leaves_the_trunk_where_its_decay_began(made_page):
+def test_a_branch_leaves_its_parent_s_line_where_it_forked(made_page):
     page = made_page(2)
-    gain = {**page["gains"][0], "before": 1.234}
-    branch = page["nodes"][1]
-    readouts = {key: branch["curves"]["loss/raw"][key][-1:] for key in ("tokens", "steps", "values")}
-    branch["curves"] = {"loss/raw": readouts}
-    tokens, values = lines_of(draw({**page, "gains": [gain]}).axes[0])[branch["id"]]
-    assert tokens == [gain["at"]["tokens"], branch["tokens"]]
-    assert values == [1.234, *readouts["values"]]
-    tokens, _ = lines_of(draw({**page, "gains": []}).axes[0])[branch["id"]]
-    assert tokens == [branch["tokens"]]  # nothing is made up
+    trunk, branch = page["nodes"]
+    tokens, values = lines_of(draw(page).axes[0])[branch["id"]]
+    assert tokens == [branch["fork"]["tokens"], *branch["curves"]["loss/raw"]["tokens"]]
+    assert values[1:] == branch["curves"]["loss/raw"]["values"]
+    parent = trunk["curves"]["loss/raw"]
+    after = next(place for place, at in enumerate(parent["tokens"]) if at >= tokens[0])
+    assert parent["values"][after] <= values[0] <= parent["values"][after - 1]
+
+
+def test_a_branch_from_before_its_parent_s_first_readout_begins_with_its_own(made_page):
+    page = made_page(2)
+    trunk, branch = page["nodes"]
+    trunk["curves"]["loss/raw"] = {key: values[-2:] for key, values in trunk["curves"]["loss/raw"].items()}
+    tokens, _ = lines_of(draw(page).axes[0])[branch["id"]]
+    assert tokens == branch["curves"]["loss/raw"]["tokens"]
+
+
+def test_before_the_first_readout_the_training_loss_is_drawn(made_page):
+    page = made_page(1)
+    trunk = page["nodes"][0]
+    trunk["best"] = None
+    page["envelope"] = []
+    trunk["curves"] = {key: trunk["curves"][key] for key in ("loss/train", "lr")}
+    losses, _ = draw(page).axes
+    assert lines_of(losses) == {
+        "training loss": [trunk["curves"]["loss/train"]["tokens"], trunk["curves"]["loss/train"]["values"]]
+    }
+    assert losses.get_ylabel().startswith("training loss")
 
 
 def test_a_number_that_is_not_there_is_left_out(made_page):
@@ -65,7 +83,7 @@ def test_many_branches_share_a_name_and_a_colour(made_page):
     losses, _ = draw(made_page(20)).axes
     assert "18 branches" in lines_of(losses)
     assert "decay-500-linear" not in lines_of(losses)
-    assert len(losses.lines) == 4 + 18 + 2
+    assert len(losses.lines) == 3 + 18 + 2
 
 
 def test_what_lies_before_the_first_readout_is_cut_off_and_every_readout_shown(made_page):
@@ -82,9 +100,9 @@ def test_what_lies_before_the_first_readout_is_cut_off_and_every_readout_shown(m
     low, high = losses.get_ylim()
     assert all(left < tokens < right and low < loss < high for tokens, loss in shown)
     first, highest = min(tokens for tokens, _ in shown), max(loss for _, loss in shown)
-    training = page["nodes"][0]["curves"]["loss/train"]
-    assert training["tokens"][0] < left < first
-    assert training["values"][0] > high > highest
+    rate = page["nodes"][0]["curves"]["lr"]
+    assert rate["tokens"][0] < left < first
+    assert high < 1.1 * highest
 
 
 @pytest.mark.parametrize("suffix", SIGNATURES)

@@ -27,6 +27,8 @@ from riverrun.cli.generate import generate
 from riverrun.cli.merge import merge
 from riverrun.cli.plan import plan
 from riverrun.cli.probe import probe
+from riverrun.cli.report import report
+from riverrun.cli.serve import serve
 from riverrun.cli.theory_fit import fit
 from riverrun.cli.track import track
 from riverrun.cli.train import train
@@ -68,6 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         feed,
         tree,
         best,
+        report,
+        serve,
         average,
         evaluate,
         generate,

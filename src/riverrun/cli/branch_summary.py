@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from riverrun.cli.page import print_page
 from riverrun.cli.summary import print_whole, readout_table, twice
 from riverrun.runs import RunError, Tree
 from riverrun.runs.metrics import Record
@@ -76,6 +77,7 @@ def print_summary(
         console.print(f"Interrupted at step {outcome.step:,}; this goes on from there:")
         commands = [_again(run, branch, until)]
     else:
+        print_page(console, run)
         commands = _next(run, branch, outcome)
         go_on = ", or go on; nothing so far will change" if len(commands) > 1 else ""
         console.print(f"Next, take this model with you{go_on}:")

@@ -14,12 +14,14 @@ from rich.console import Console
 from rich.text import Text
 
 from riverrun.cli.grids import print_grid
+from riverrun.cli.page import page_command
 from riverrun.compare.arms import Design
 from riverrun.compare.claims import NOTE, claims_table
 from riverrun.compare.comparison import Compared
 from riverrun.compare.measured import Facts, Measured, measure
 from riverrun.compare.report import write_report
 from riverrun.compare.verdicts import Claim
+from riverrun.runs import Tree
 from riverrun.runs.metrics import to_json
 from riverrun.units import short_count
 
@@ -60,8 +62,15 @@ def print_report(
         soft_wrap=True,
         markup=False,
     )
+    # Where every run failed there is none.
+    for tree in sorted(_trees(folder), key=lambda tree: -len(tree.nodes()))[:1]:
+        console.print(f"See the largest as a page: {page_command(tree.path)}", soft_wrap=True, markup=False)
     if json:
         print(to_json(_plain(compared, measured, found)))
+
+
+def _trees(folder: Path) -> list[Tree]:
+    return [Tree(trunk.parent.parent) for trunk in sorted(folder.glob("*/trunk/node.json"))]
 
 
 def _plain(compared: Compared, measured: Measured, found: Sequence[Claim]) -> dict[str, Any]:

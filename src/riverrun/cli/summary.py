@@ -13,6 +13,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from riverrun.cli.page import print_page
 from riverrun.runs.metrics import Record
 from riverrun.train import Outcome
 from riverrun.train.commands import program
@@ -50,6 +51,7 @@ def print_summary(console: Console, outcome: Outcome, recipe: Path, overrides: I
     if outcome.exit_code:
         console.print(f"Interrupted at step {outcome.step:,}; the same command goes on from there.")
         return
+    print_page(console, run)
     console.print("Next, write with the best model, or go on to a longer budget; nothing so far will change:")
     write = [program(), "generate", str(run), "--prompt", "The state of the union is"]
     option = [] if run == Path("runs") / recipe.stem else ["--run", str(run)]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -14,7 +16,6 @@ from riverrun.report.schema import Curve, Node, Page
 from riverrun.units import short_count
 
 _RAW = "#4D4D4D"
-_TRAINING = "#C8C8C8"
 _ENVELOPE = "black"
 _AVERAGES, _BRANCHES = COLOURS[:3], COLOURS[3:]
 _NAMED = 6
@@ -22,7 +23,7 @@ _NAMED = 6
 _MARKERS = ("s", "^", "v", "P", "X", "D")
 """So that black on white tells branches apart as colours do."""
 _LINES = ("-", (0, (6, 1.5)), (0, (4, 1.2, 1, 1.2)))
-_TRAINING_LOSS = "loss/train"
+_TRAINING_LOSS, _RAW_LOSS = "loss/train", "loss/raw"
 
 Points = list[tuple[int, float]]
 
@@ -39,8 +40,8 @@ def save_figure(path: Path, page: Page) -> None:
 def draw(page: Page) -> Figure:
     """Two panels over the same tokens: losses in nats per token, learning rates.
 
-    The trunk's raw loss and its best averages, each branch from where it began, each merge as a point, the best model
-    at each budget as steps, and the training loss faint behind them. What lies before the first readout is cut off.
+    The trunk's raw loss and its best averages, each branch from where it began, each merge as a point, and the best
+    model at each budget as steps; before the first readout, the training loss. What lies before that is cut off.
 
     Raises:
         ValueError: no loss is recorded yet.
@@ -55,8 +56,9 @@ def draw(page: Page) -> Figure:
     for node in trained:
         if node["kind"] == "trunk":
             _draw_trunk(losses, rates, node)
+    by_name = {node["id"]: node for node in trained}
     for number, node in enumerate(branches):
-        _draw_branch(losses, rates, node, page, number, len(branches))
+        _draw_branch(losses, rates, node, by_name, _look(number, node, len(branches)))
     _draw_merges(losses, [node for node in page["nodes"] if node["kind"] == "merge"])
     _draw_envelope(losses, page, max(drawn))
     _set_axes(losses, rates, page, min(drawn), max(drawn))
@@ -82,32 +84,45 @@ def _averages(node: Node) -> list[tuple[str, Points]]:
     named = [
         (key.removeprefix("loss/"), _points(curve))
         for key, curve in _losses(node)
-        if key not in (_TRAINING_LOSS, "loss/raw")
+        if key not in (_TRAINING_LOSS, _RAW_LOSS)
     ]
     return sorted((each for each in named if each[1]), key=lambda each: (each[1][-1][1], each[0]))
 
 
 def _draw_trunk(losses: Axes, rates: Axes, node: Node) -> None:
-    curves = node["curves"]
-    _plot(losses, _points(curves.get(_TRAINING_LOSS)), color=_TRAINING, linewidth=0.5, label="training loss")
-    _plot(losses, _points(curves.get("loss/raw")), color=_RAW, marker="o", label=f"{node['id']}, raw")
+    raw = _points(node["curves"].get(_RAW_LOSS))
+    averages = _averages(node)
+    if not raw and not averages:
+        _plot(losses, _points(node["curves"].get(_TRAINING_LOSS)), color=_RAW, label="training loss")
+    _plot(losses, raw, color=_RAW, marker="o", label=f"{node['id']}, raw")
     looks = zip(_AVERAGES, _LINES, strict=True)
-    for (colour, line), (name, points) in zip(looks, _averages(node), strict=False):
+    for (colour, line), (name, points) in zip(looks, averages, strict=False):
         _plot(losses, points, color=colour, linestyle=line, marker="o", label=f"{node['id']}, {name}")
-    _plot(rates, _points(curves.get("lr")), color=_RAW)
+    _plot(rates, _points(node["curves"].get("lr")), color=_RAW)
 
 
-def _draw_branch(losses: Axes, rates: Axes, node: Node, page: Page, number: int, count: int) -> None:
-    """The raw loss, from where its decay began where that is known; its averages are in the page."""
-    begins = [(gain["at"]["tokens"], gain["before"]) for gain in page["gains"] if gain["node"] == node["id"]]
-    points = _points(node["curves"].get("loss/raw"))
-    points = [*(begin for begin in begins[:1] if points and begin[0] < points[0][0]), *points]
-    if count <= _NAMED:
-        colour, marker, label = _BRANCHES[number], _MARKERS[number], node["id"]
-    else:
-        colour, marker, label = _BRANCHES[0], "s", "" if number else f"{count} branches"
-    _plot(losses, points, color=colour, marker=marker, markevery=[-1], label=label, zorder=3)
-    _plot(rates, _points(node["curves"].get("lr")), color=colour)
+def _draw_branch(losses: Axes, rates: Axes, node: Node, nodes: dict[str, Node], look: dict[str, Any]) -> None:
+    """The raw loss, joined to its parent's line where it forked; its averages are in the page."""
+    points = _points(node["curves"].get(_RAW_LOSS))
+    _plot(losses, [*_fork(node, nodes), *points] if points else [], markevery=[-1], zorder=3, **look)
+    _plot(rates, _points(node["curves"].get("lr")), color=look["color"])
+
+
+def _fork(node: Node, nodes: dict[str, Node]) -> Points:
+    """The place on the parent's line, as it is drawn over the logarithm of tokens; none where that has no line."""
+    fork = node["fork"]
+    parent = nodes.get(fork["node"]) if fork else None
+    points = _points(parent["curves"].get(_RAW_LOSS)) if parent else []
+    if fork is None or not points or not points[0][0] <= fork["tokens"] <= points[-1][0]:
+        return []
+    tokens, values = zip(*points, strict=True)
+    return [(fork["tokens"], float(np.interp(np.log(fork["tokens"]), np.log(tokens), values)))]
+
+
+def _look(number: int, branch: Node, count: int) -> dict[str, Any]:
+    if count > _NAMED:
+        return {"color": _BRANCHES[0], "marker": "s", "label": "" if number else f"{count} branches"}
+    return {"color": _BRANCHES[number], "marker": _MARKERS[number], "label": branch["id"]}
 
 
 def _draw_merges(axes: Axes, merges: list[Node]) -> None:
@@ -119,14 +134,24 @@ def _draw_envelope(axes: Axes, page: Page, furthest: int) -> None:
     points = [(point["readout"]["cost"], point["readout"]["loss"]) for point in page["envelope"]]
     if points:
         points.append((max(furthest, points[-1][0]), points[-1][1]))
-    look = {"color": _ENVELOPE, "linewidth": 0.9, "linestyle": (0, (1, 1.5)), "drawstyle": "steps-post"}
+    look: dict[str, Any] = {
+        "color": _ENVELOPE,
+        "linewidth": 0.9,
+        "linestyle": (0, (1, 1.5)),
+        "drawstyle": "steps-post",
+    }
     _plot(axes, points, label="best model at each budget", zorder=2.5, **look)
 
 
-def _plot(axes: Axes, points: Points, **look: object) -> None:
+def _plot(axes: Axes, points: Points, **look: Any) -> None:
     """A line; what has no points has no name in the legend either."""
     if points:
-        usual = {"linewidth": 1.3, "markersize": 3.5, "markeredgecolor": "white", "markeredgewidth": 0.5}
+        usual: dict[str, Any] = {
+            "linewidth": 1.3,
+            "markersize": 3.5,
+            "markeredgecolor": "white",
+            "markeredgewidth": 0.5,
+        }
         axes.plot(*zip(*points, strict=True), **usual | look)
 
 
@@ -145,7 +170,7 @@ def _set_axes(losses: Axes, rates: Axes, page: Page, first: int, last: int) -> N
         low, high = min(loss for _, loss in shown), max(loss for _, loss in shown)
         margin = 0.05 * (high - low or 1.0)
         losses.set_ylim(low - margin, high + margin)
-    losses.set_ylabel("held-out loss\n(nats per token)")
+    losses.set_ylabel(f"{'held-out' if shown else 'training'} loss\n(nats per token)")
     rates.set_ylabel("learning rate")
     rates.set_ylim(bottom=0)
     rates.set_xlabel("tokens")
