@@ -195,4 +195,5 @@ function redrawCharts() {
   for (const one of charts) one.build();
 }
 
-dark.addEventListener("change", redrawCharts);
+// Paper is light, whatever the screen is.
+for (const media of [dark, matchMedia("print")]) media.addEventListener("change", redrawCharts);

@@ -25,6 +25,7 @@ function lossSection(facts) {
           id: "lr-chart", label: "Learning rate over tokens", curves: rates, text: rateText, height: 130, extent, moved, zero: true,
         })
       : null,
+    facts.nodes.length > 2 ? nodesSwitch(facts) : null,
     legend.element,
   );
 }
@@ -59,6 +60,14 @@ function axisControls(hasEnvelope) {
   const envelope = hasEnvelope ? kindSwitch("envelope", "best at each budget") : null;
   const help = element("span", { class: "quiet" }, "Drag over a chart to zoom.");
   return element("div", { class: "controls" }, logarithmic, whole, envelope, help);
+}
+
+function nodesSwitch(facts) {
+  const all = element("button", { type: "button" }, "show all");
+  const none = element("button", { type: "button" }, "hide all");
+  all.addEventListener("click", () => changeView(() => view.hidden.clear()));
+  none.addEventListener("click", () => changeView(() => { view.hidden = new Set(facts.nodes.map(({ id }) => id)); }));
+  return element("div", { class: "controls" }, all, none);
 }
 
 function kindSwitch(kind, ...title) {

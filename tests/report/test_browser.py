@@ -1,0 +1,394 @@
+"""The page in a real browser: what a reader sees and does."""
+
+import copy
+import json
+import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from riverrun.report.page import render
+
+webdriver = pytest.importorskip("selenium.webdriver")
+By = pytest.importorskip("selenium.webdriver.common.by").By
+Wait = pytest.importorskip("selenium.webdriver.support.wait").WebDriverWait
+Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.xdist_group("processes"),
+    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
+]
+# The callback that would run every few seconds runs when a test says so.
+HAND_DRIVEN = "window.polls = []; window.setInterval = (poll) => window.polls.push(poll);"
+HOSTILE = "</script><b>"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": HAND_DRIVEN})
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+    """A function that opens the page of facts in a browser; the test fails where the console had anything to say."""
+
+    def open_page(facts, width=1100):
+        prefer(browser, "light")
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        page = tmp_path / "report.html"
+        page.write_text(render(facts), encoding="utf-8")
+        browser.get_log("performance")
+        browser.get(page.as_uri())
+        drawn(browser)
+        return browser
+
+    yield open_page
+    assert browser.get_log("browser") == []
+
+
+def prefer(browser, scheme):
+    feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
+
+
+def drawn(browser):
+    """Wait until all charts are."""
+    browser.execute_async_script(
+        """const done = arguments[0];
+        const look = () => [...document.querySelectorAll(".chart")].every((chart) => chart.plot)
+            ? requestAnimationFrame(() => requestAnimationFrame(() => done())) : setTimeout(look, 10);
+        look();"""
+    )
+
+
+def requests(browser):
+    """Addresses asked for since the last page was opened, without the page itself."""
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    return [url for url in asked if not url.startswith(("file:", "data:"))]
+
+
+def text(browser, selector):
+    return browser.find_element(By.CSS_SELECTOR, selector).text
+
+
+def ask(browser, script, *arguments):
+    """The value of a JavaScript expression; `chart` names the chart of an id."""
+    chart = "const chart = (id) => document.querySelector(`#${id} .chart`).plot;"
+    return browser.execute_script(f"{chart} return {script};", *arguments)
+
+
+def shown(browser, chart):
+    """How many curves of a chart are drawn."""
+    return ask(browser, "chart(arguments[0]).series.slice(1).filter(({show}) => show).length", chart)
+
+
+def row(browser, node):
+    [found] = [
+        r
+        for r in browser.find_elements(By.CSS_SELECTOR, ".tree .row")
+        if r.get_attribute("data-node") == node
+    ]
+    return found
+
+
+def choose(browser, node):
+    row(browser, node).find_element(By.TAG_NAME, "text").click()
+
+
+def slide_to(browser, place):
+    slider = browser.find_element(By.ID, "budget")
+    slider.send_keys(Keys.HOME, *[Keys.ARROW_RIGHT] * place)
+
+
+def test_it_shows_all_sections_in_order_and_asks_no_network(opened, made_page):
+    browser = opened(made_page())
+    headings = [heading.text for heading in browser.find_elements(By.TAG_NAME, "h2")]
+    assert headings == [
+        "Loss against tokens",
+        "The best for a budget",
+        "The tree",
+        "What averaging gains",
+        "What decays gain",
+        "Averages compared",
+        "Forecast",
+        "Comparison",
+        "Health",
+    ]
+    assert requests(browser) == []
+    assert ask(browser, "performance.getEntriesByType('resource').length") == 0
+    assert ask(browser, "window.polls") == []
+
+
+def test_the_headline_is_the_answer(opened, made_page):
+    facts = copy.deepcopy(made_page())
+    readout = facts["answer"]["readout"]
+    readout.update(tokens=8_864_768, loss=1.10716, bits_per_byte=1.59732)
+    browser = opened(facts)
+    assert text(browser, "h1") == "ema-25 at 8.86M tokens: 1.1072 nats per token (1.597 bits per byte)"
+    assert facts["answer"]["export"] in text(browser, "#answer")
+
+
+def test_what_a_tree_does_not_have_is_absent(opened, made_page):
+    facts = made_page(nodes=1)
+    empty = {"answer": None, "forecast": None, "comparison": None, "gains": [], "sweeps": [], "envelope": []}
+    facts = {**facts, **empty, "nodes": [{**facts["nodes"][0], "curves": {}, "health": None, "best": None}]}
+    browser = opened(facts)
+    assert [heading.text for heading in browser.find_elements(By.TAG_NAME, "h2")] == ["The tree"]
+    assert text(browser, "h1") == "made: no readout yet"
+
+
+def test_a_name_that_is_markup_is_text(opened, made_page):
+    facts = copy.deepcopy(made_page())
+    facts["nodes"][1]["id"] = facts["answer"]["readout"]["node"] = HOSTILE
+    facts["nodes"][1]["difference"] = [["<img src=x onerror=alert(1)>", "<i>", "</style>"]]
+    browser = opened(facts)
+    choose(browser, HOSTILE)
+    assert HOSTILE in text(browser, "h1")
+    assert text(browser, "#node h3") == HOSTILE
+    assert "<img src=x onerror=alert(1)>" in text(browser, "#node")
+    assert browser.find_elements(By.CSS_SELECTOR, "b, img, i") == []
+
+
+def test_an_inserted_script_would_not_run(browser, made_page, tmp_path):
+    page = tmp_path / "report.html"
+    page.write_text(
+        render(made_page()).replace("</main>", "</main><script>window.ran = true</script>"), encoding="utf-8"
+    )
+    browser.get(page.as_uri())
+    assert ask(browser, "window.ran") is None
+    assert "violates the following Content Security Policy" in browser.get_log("browser")[0]["message"]
+
+
+def test_the_slider_names_the_winner_of_each_budget(opened, made_page):
+    facts = made_page()
+    browser = opened(facts)
+    for place, point in enumerate(facts["envelope"]):
+        slide_to(browser, place)
+        winner = text(browser, "#winner")
+        assert f"the best is {point['readout']['name']}, {point['readout']['loss']:.4f}" in winner
+        assert point["reproduce"][0] in winner
+        assert point["readout"]["name"] in browser.find_element(By.ID, "budget").get_attribute(
+            "aria-valuetext"
+        )
+
+
+def test_hiding_a_node_takes_its_curves_from_every_chart(opened, made_page):
+    facts = made_page()
+    browser = opened(facts)
+    before = {chart: shown(browser, chart) for chart in ("loss-chart", "lr-chart", "gap-chart", "norm-chart")}
+    browser.find_element(By.CSS_SELECTOR, f"input[data-node='{facts['nodes'][1]['id']}']").send_keys(
+        Keys.SPACE
+    )
+    after = {chart: shown(browser, chart) for chart in before}
+    assert {chart: before[chart] - after[chart] for chart in before} == {
+        "loss-chart": 4,
+        "lr-chart": 1,
+        "gap-chart": 2,
+        "norm-chart": 1,
+    }
+
+
+def test_hiding_a_kind_of_curve_takes_it_from_all_nodes(opened, made_page):
+    browser = opened(made_page())
+    before = shown(browser, "loss-chart")
+    browser.find_element(By.CSS_SELECTOR, "input[data-kind='ema-25']").click()
+    assert shown(browser, "loss-chart") == before - 4
+
+
+def test_the_values_axis_follows_what_is_shown(opened, made_page):
+    browser = opened(made_page())
+    before = ask(browser, "chart('loss-chart').scales.y.max")
+    browser.find_element(By.CSS_SELECTOR, "input[data-node='trunk']").click()
+    browser.find_element(By.CSS_SELECTOR, "input[data-kind='envelope']").click()
+    assert ask(browser, "chart('loss-chart').scales.y.max") < before
+
+
+def test_the_switch_makes_the_tokens_of_all_charts_linear_or_logarithmic(opened, made_page):
+    browser = opened(made_page())
+    middle = "chart('{0}').posToVal(chart('{0}').over.clientWidth / 2, 'x')"
+    ends = "[chart('{0}').scales.x.min, chart('{0}').scales.x.max]"
+    charts = ("loss-chart", "lr-chart", "norm-chart")
+
+    def middles():
+        return [(ask(browser, middle.format(chart)), *ask(browser, ends.format(chart))) for chart in charts]
+
+    assert all(at == pytest.approx((first * last) ** 0.5, rel=0.02) for at, first, last in middles())
+    browser.find_element(By.ID, "log-switch").click()
+    assert all(at == pytest.approx((first + last) / 2, rel=0.02) for at, first, last in middles())
+    assert browser.find_element(By.ID, "log-switch").get_attribute("aria-pressed") == "false"
+
+
+def test_charts_above_each_other_are_aligned_and_share_the_cursor_and_the_zoom(opened, made_page):
+    browser = opened(made_page())
+    left, right = (
+        ask(browser, f"chart('{chart}').over.getBoundingClientRect()") for chart in ("loss-chart", "lr-chart")
+    )
+    assert (left["left"], left["width"]) == (right["left"], right["width"])
+    plot = browser.find_element(By.CSS_SELECTOR, "#loss-chart .u-over")
+    webdriver.ActionChains(browser).move_to_element(plot).perform()
+    here, below = (ask(browser, f"chart('{chart}').cursor.left") for chart in ("loss-chart", "lr-chart"))
+    assert here > 0
+    assert below == pytest.approx(here)
+    drag = webdriver.ActionChains(browser).move_to_element(plot).click_and_hold()
+    drag.move_by_offset(120, 0).release().perform()
+    one, other = (ask(browser, f"chart('{chart}').scales.x") for chart in ("loss-chart", "lr-chart"))
+    assert (one["min"], one["max"]) == (other["min"], other["max"])
+    assert other["max"] / other["min"] < 5
+    browser.find_element(By.ID, "whole").click()
+    assert ask(browser, "chart('lr-chart').scales.x.max") > 8_192_000
+
+
+def test_the_cursor_reads_the_recorded_values_beside_it(opened, made_page):
+    facts = made_page()
+    browser = opened(facts)
+    raw = facts["nodes"][0]["curves"]["loss/raw"]
+    assert f"{raw['values'][-1]:.4f}" in text(browser, "#legend tbody tr")
+    place = ask(browser, "chart('loss-chart').valToPos(arguments[0], 'x')", raw["tokens"][5])
+    plot = browser.find_element(By.CSS_SELECTOR, "#loss-chart .u-over")
+    from_middle = round(place - plot.size["width"] / 2)
+    webdriver.ActionChains(browser).move_to_element_with_offset(plot, from_middle, 0).perform()
+    assert text(browser, "#legend caption").startswith("At 3.")
+    assert f"{raw['values'][5]:.4f}" in text(browser, "#legend tbody tr")
+
+
+def test_a_node_that_is_chosen_stands_out_everywhere_and_tells_what_it_is_made_of(opened, made_page):
+    facts = made_page()
+    browser = opened(facts)
+    node = facts["nodes"][2]
+    choose(browser, node["id"])
+    assert row(browser, node["id"]).get_attribute("aria-selected") == "true"
+    assert node["id"] in text(browser, "#legend tr.selected")
+    alphas = ask(browser, "chart('lr-chart').series.slice(1).map(({alpha}) => alpha)")
+    assert [alpha == 1 for alpha in alphas] == [False, False, True, False]
+    details = text(browser, "#node")
+    for told in (node["difference"][0][2], node["checkpoints"][0]["hash"], "bundled", "forked from\ntrunk"):
+        assert told in details
+    choose(browser, node["id"])
+    assert browser.find_elements(By.CSS_SELECTOR, "#node h3") == []
+
+
+def test_the_tree_is_used_by_keyboard(opened, made_page):
+    facts = made_page()
+    browser = opened(facts)
+    row(browser, "trunk").send_keys(Keys.ARROW_DOWN)
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    assert text(browser, "#node h3") == facts["nodes"][1]["id"]
+    assert browser.switch_to.active_element.get_attribute("data-node") == facts["nodes"][1]["id"]
+
+
+def test_every_chart_says_what_it_shows_and_has_a_table(opened, made_page):
+    browser = opened(made_page())
+    figures = browser.find_elements(By.TAG_NAME, "figure")
+    assert len(figures) == 6
+    for figure in figures:
+        label = figure.find_element(By.CSS_SELECTOR, "[role=img]").get_attribute("aria-label")
+        figure.find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
+        table = Wait(figure, 5).until(lambda f: f.find_element(By.TAG_NAME, "table"))
+        assert table.find_element(By.TAG_NAME, "caption").text == label
+        rows = len(table.find_elements(By.CSS_SELECTOR, "tbody tr"))
+        assert 4 <= rows <= 200
+
+
+def test_in_the_dark_paper_and_charts_are_dark(opened, made_page):
+    browser = opened(made_page())
+    look = "[getComputedStyle(document.body).backgroundColor, chart('loss-chart').axes[0].stroke()]"
+    light = ask(browser, look)
+    prefer(browser, "dark")
+    drawn(browser)
+    dark = ask(browser, look)
+    assert light[0] == "rgb(253, 253, 252)"
+    assert dark[0] == "rgb(21, 23, 25)"
+    assert light[1] != dark[1]
+
+
+@pytest.mark.parametrize("nodes", [5, 50])
+def test_a_phone_scrolls_in_one_direction(opened, made_page, nodes):
+    browser = opened(made_page(nodes=nodes, points=20), width=360)
+    choose(browser, "trunk")
+    assert ask(browser, "document.documentElement.scrollWidth") <= 360
+
+
+def test_a_large_tree_is_drawn(opened, made_page):
+    browser = opened(made_page(nodes=50, points=2000))
+    milliseconds = ask(browser, "performance.now()")
+    print(f"50 nodes of 2,000 points a curve: all charts drawn after {milliseconds:.0f} ms")
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".tree .row")) == 50
+    assert shown(browser, "lr-chart") == 49
+
+
+@pytest.fixture
+def live(browser, made_page):
+    """A page that a server on loopback keeps new: the browser, and the facts that the next look will get."""
+    facts = {**copy.deepcopy(made_page()), "live": True}
+    page = render(facts).encode()
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            content = json.dumps(facts).encode() if self.path == "/facts.json" else page
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        browser.get(f"http://127.0.0.1:{server.server_port}/")
+        drawn(browser)
+        yield browser, facts
+        server.shutdown()
+    assert browser.get_log("browser") == []
+
+
+def poll(browser):
+    browser.execute_async_script("window.polls[0]().then(arguments[0])")
+    drawn(browser)
+
+
+def test_a_live_page_follows_and_keeps_what_its_reader_chose(live):
+    browser, facts = live
+    branch = facts["nodes"][1]["id"]
+    browser.find_element(By.CSS_SELECTOR, f"input[data-node='{branch}']").click()
+    choose(browser, "trunk")
+    slide_to(browser, 1)
+    plot = browser.find_element(By.CSS_SELECTOR, "#loss-chart .u-over")
+    webdriver.ActionChains(browser).move_to_element(plot).click_and_hold().move_by_offset(
+        80, 0
+    ).release().perform()
+    browser.find_element(By.CSS_SELECTOR, "#loss-chart summary").send_keys(Keys.ENTER)
+    choices = "[chart('loss-chart').scales.x.min, document.querySelector('#winner').textContent]"
+    before = [ask(browser, choices), shown(browser, "loss-chart")]
+
+    facts["answer"]["readout"]["loss"] = 0.5
+    facts["nodes"][0]["curves"]["lr"]["values"][-1] = 0.123
+    poll(browser)
+    assert "0.5000 nats" in text(browser, "h1")
+    assert "0.123" in text(browser, "#legend tbody tr")
+    assert [ask(browser, choices), shown(browser, "loss-chart")] == before
+    assert text(browser, "#node h3") == "trunk"
+    assert ask(browser, "document.querySelector('#loss-chart details').open")
+    assert ask(browser, "document.activeElement.id") == "loss-chart-table-summary"
+
+
+def test_a_live_page_is_left_alone_while_nothing_is_new(live):
+    browser, facts = live
+    heading = browser.find_element(By.TAG_NAME, "h1")
+    facts["written"] = "2026-11-27T05:00:00+00:00"
+    poll(browser)
+    assert heading.text, "the page was drawn again"
