@@ -186,6 +186,13 @@ def test_the_slider_names_the_winner_of_each_budget(opened, made_page):
         )
 
 
+def test_the_winner_of_a_budget_is_found_in_the_tree(opened, made_page):
+    browser = opened(made_page())
+    browser.find_element(By.CSS_SELECTOR, "#winner .controls button").click()
+    assert text(browser, "#node h3") == "trunk"
+    assert row(browser, "trunk").is_displayed()
+
+
 def test_hiding_a_node_takes_its_curves_from_every_chart(opened, made_page):
     facts = made_page()
     browser = opened(facts)
@@ -261,7 +268,11 @@ def test_the_cursor_reads_the_recorded_values_beside_it(opened, made_page):
     plot = browser.find_element(By.CSS_SELECTOR, "#loss-chart .u-over")
     from_middle = round(place - plot.size["width"] / 2)
     webdriver.ActionChains(browser).move_to_element_with_offset(plot, from_middle, 0).perform()
-    assert text(browser, "#legend caption").startswith("At 3.")
+    caption = text(browser, "#legend caption")
+    assert caption.startswith("At 3.")
+    assert caption.endswith(
+        f"the best for that budget: ema-12.5, {facts['envelope'][1]['readout']['loss']:.4f}"
+    )
     assert f"{raw['values'][5]:.4f}" in text(browser, "#legend tbody tr")
 
 

@@ -7,13 +7,11 @@ function budgetSection(facts) {
     type: "range", id: "budget", min: 0, max: points.length - 1, step: 1, "aria-label": "Budget in tokens",
   });
   const winner = element("div", { id: "winner", "aria-live": "polite" });
-  const placed = () => {
-    if (view.budget == null) return points.length - 1;
-    const above = points.findIndex(({ readout }) => readout.cost > view.budget);
-    return above < 0 ? points.length - 1 : Math.max(above - 1, 0);
-  };
+  let told = null;
   const show = () => {
-    const place = placed();
+    const place = view.budget == null ? points.length - 1 : Math.max(boughtWith(facts, view.budget), 0);
+    if (place === told) return;
+    told = place;
     const { readout, reproduce } = points[place];
     const next = points[place + 1]?.readout;
     slider.value = place;
@@ -27,6 +25,7 @@ function budgetSection(facts) {
         ["cost", budgetText(facts, readout.cost)],
         ["schedule", facts.nodes.find((node) => node.id === readout.node)?.schedule],
       ]),
+      showNode(readout.node),
       ...(reproduce?.length ? [commands("To make it again:", reproduce)] : []),
     );
   };
@@ -39,16 +38,22 @@ function budgetSection(facts) {
   return section("budgets", "The best for a budget", slider, winner, bestOfNodes(facts));
 }
 
-// The loss of the envelope at a cost, null before its first point.
-function envelopeLoss(facts, cost) {
-  const bought = facts.envelope.filter(({ readout }) => readout.cost <= cost);
-  return bought.length ? bought[bought.length - 1].readout.loss : null;
+// The index in the envelope of what a budget buys; -1 where that is nothing.
+const boughtWith = (facts, tokens) => facts.envelope.findLastIndex(({ readout }) => readout.cost <= tokens);
+
+function showNode(name) {
+  const button = element("button", { type: "button" }, `show ${name} in the tree`);
+  button.addEventListener("click", () => {
+    changeView(() => { view.selected = name; });
+    document.getElementById("nodes").scrollIntoView();
+  });
+  return element("div", { class: "controls" }, button);
 }
 
 function bestOfNodes(facts) {
   const rows = facts.nodes.flatMap((node, index) => {
     if (!node.best) return [];
-    const known = envelopeLoss(facts, node.best.cost);
+    const known = facts.envelope[boughtWith(facts, node.best.cost)]?.readout.loss;
     return [[
       element("span", {}, swatch(index), node.id), node.best.name, tokensText(node.best.cost), lossText(node.best.loss),
       known == null ? "–" : gainText(node.best.loss - known),

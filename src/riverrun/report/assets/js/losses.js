@@ -84,8 +84,12 @@ function lossLegend(facts, kinds) {
   const boxes = kinds.map((kind) => element("th", { scope: "col", class: "number" }, kindSwitch(kind, strokeSample(kind, kinds), kind)));
   const head = element("tr", {}, element("th", { scope: "col" }, "node"), ...boxes, element("th", { scope: "col", class: "number" }, "LR"));
   const made = element("table", { class: "legend" }, at, element("thead", {}, head), element("tbody", {}, ...rows.map((row) => row.element)));
+  const bestText = (tokens) => {
+    const best = facts.envelope[boughtWith(facts, tokens)]?.readout;
+    return best ? `; the best for that budget: ${readoutName(best)}, ${lossText(best.loss)}` : "";
+  };
   const read = (tokens) => {
-    at.textContent = tokens == null ? "Last values; move over a chart to read others" : `At ${tokensText(tokens)} tokens`;
+    at.textContent = tokens == null ? "Last values; move over a chart to read others" : `At ${tokensText(tokens)} tokens${bestText(tokens)}`;
     for (const row of rows) row.read(tokens);
   };
   read(null);

@@ -36,10 +36,13 @@ function treeSection(facts) {
       if (focused && row.dataset.node === focusable) row.focus();
     }
   };
+  let told;
   const show = () => {
     draw();
+    if (told === view.selected) return;
+    told = view.selected;
     const node = facts.nodes.find((one) => one.id === view.selected);
-    details.replaceChildren(node ? nodeDetails(facts, node) : element("p", { class: "quiet" }, "Choose a node to see it everywhere, and what it is made of."));
+    details.replaceChildren(node ? nodeDetails(facts, node) : element("p", { class: "quiet hint" }, "Choose a node to see it everywhere, and what it is made of."));
   };
   canvas.addEventListener("focusin", ({ target }) => { focusable = rowOf(target) ?? focusable; });
   const rowOf = (target) => target.closest?.(".row")?.dataset.node;
