@@ -12,7 +12,7 @@ from tyro.conf import Positional, UseAppendAction
 from riverrun.errors import SettingError
 
 if TYPE_CHECKING:
-    from riverrun.cli.forecast_source import Source
+    from riverrun.report.forecast_source import Source
 
 Many = UseAppendAction[tuple[str, ...]]
 

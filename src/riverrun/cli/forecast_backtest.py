@@ -6,12 +6,12 @@ from dataclasses import asdict
 
 from rich.console import Console
 
-from riverrun.cli.forecast_source import Source
 from riverrun.cli.grids import print_folded_grid
 from riverrun.errors import SettingError
 from riverrun.forecast import law_named
 from riverrun.forecast.backtest import backtest
 from riverrun.grid import Grid
+from riverrun.report.forecast_source import Source
 from riverrun.runs.metrics import to_json
 
 

@@ -11,13 +11,13 @@ from rich.console import Console
 
 from riverrun.cli.forecast_outlook import interval_of, plain_prediction
 from riverrun.cli.forecast_request import Request
-from riverrun.cli.forecast_source import Source
 from riverrun.cli.grids import print_folded_grid
 from riverrun.cli.schedule_spec import TRUNK
 from riverrun.errors import SettingError
 from riverrun.forecast.decays import BestDecay, best_decay
 from riverrun.forecast.gains import Gain
 from riverrun.grid import Grid
+from riverrun.report.forecast_source import Source
 from riverrun.runs.metrics import to_json
 from riverrun.train.commands import program
 

@@ -11,15 +11,13 @@ from typing import Any
 from riverrun.averaging import Profile, parse_profile
 from riverrun.cli.forecast_source import (
     FileOptions,
-    Source,
     is_run,
     source_of_files,
-    source_of_run,
-    steps_of_a_file,
 )
 from riverrun.cli.schedule_spec import parse_family
 from riverrun.errors import SettingError, nearest
 from riverrun.forecast import Columns, Curve, DecayChoice, Fit, Law, doubts, fit, law_named
+from riverrun.report.forecast_source import Source, source_of_run, steps_of_a_file
 from riverrun.schedules import Constant, Schedule
 from riverrun.schedules.shapes import check_floor, decay_shape
 from riverrun.train.decay import parse_length

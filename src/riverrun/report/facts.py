@@ -9,8 +9,10 @@ import riverrun
 from riverrun.errors import RiverrunError
 from riverrun.report import schema
 from riverrun.report.answer import answer, reproduce
+from riverrun.report.comparison import comparison
 from riverrun.report.curves import points_of_a_curve
-from riverrun.report.envelope import Bought, envelope
+from riverrun.report.envelope import Bought, envelope, shown
+from riverrun.report.forecast import forecast
 from riverrun.report.gains import gains
 from riverrun.report.nodes import node_facts
 from riverrun.report.reading import Read, read_node
@@ -54,13 +56,14 @@ def page_facts(tree: Tree, *, live: bool = False, note: Callable[[str], None] | 
         "tokens_per_x": float(reads[TRUNK].plan.tokens_per_x),
         "answer": answer(tree, stairs[-1]) if stairs else None,
         "envelope": [
-            {"readout": stair.plain(), "reproduce": reproduce(tree, stair.readout)} for stair in stairs
+            {"readout": stair.plain(), "reproduce": reproduce(tree, stair.readout)}
+            for stair in shown(stairs, notes)
         ],
         "nodes": nodes,
         "gains": gains(reads, notes),
         "sweeps": sweeps(reads.values()),
-        "forecast": None,
-        "comparison": None,
+        "forecast": forecast(tree, reads, notes),
+        "comparison": comparison(tree),
         "notes": notes,
     }
     if note is not None:

@@ -5,14 +5,14 @@ Whoever trains may append, cut back or remove while this reads: what is whole co
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic_core import from_json
 
 from riverrun.runs import Node
 from riverrun.runs.metrics import Record, read_records
@@ -66,19 +66,17 @@ def read_node(node: Node) -> Read:
     plan = recorded_plan(node)
     records = whole_lines(node.metrics_path)
     steps = np.array([record["step"] for record in records], np.int64)
-    records = [records[index] for index in standing(steps)]
+    kept = standing(steps)
+    records = records if kept.size == steps.size else [records[index] for index in kept]
     on_top = _records(node.evaluations_path)
     positions = evaluated([*on_top, *records])
-    lines = _lines(records)
-    # The losses of readouts asked for on top are on the same curves.
-    lines |= {key: line for key, line in _lines(positions).items() if _of_a_readout(key)}
     fork = [node.parent.step] if node.parent else []
     ends = [merged.step for merged in node.merged[-1:]]
     saved = [checkpoint.step for checkpoint in node.checkpoints()]
     return Read(
         node=node,
         plan=plan,
-        lines=lines,
+        lines=_lines(records, positions),
         readouts=list(readouts_in(node, [*positions, *node.averages()])),
         events=_records(node.path / "events.jsonl"),
         sweeps=_records(node.sweeps_path),
@@ -97,13 +95,13 @@ def whole_lines(path: Path) -> list[Record]:
     except FileNotFoundError:
         return []
     lines = content[: content.rfind(b"\n") + 1].splitlines()
-    try:
-        records: list[Record] = json.loads(b"[" + b",".join(lines) + b"]")
+    try:  # three times as fast as the standard library's, which counts with a hundred thousand lines a node
+        records: list[Record] = from_json(b"[" + b",".join(lines) + b"]")
     except ValueError:
         records = []
         for line in lines:
             try:
-                records.append(json.loads(line))
+                records.append(from_json(line))
             except ValueError:
                 break
     return records
@@ -128,15 +126,21 @@ def _of_a_readout(key: str) -> bool:
     return key.startswith("loss/") and key != "loss/train"
 
 
-def _lines(records: Sequence[Record]) -> dict[str, Line]:
-    """Each key's values, without what is no curve: bits per byte, which are losses in another unit, among that."""
-    keys = dict.fromkeys(key for record in records for key in record)
+def _is_no_curve(key: str) -> bool:
+    """Positions, counts, and bits per byte, which are losses in another unit."""
+    return key in ("step", "tokens", "skipped") or key.startswith(("bpb/", "select/"))
+
+
+def _lines(records: Sequence[Record], positions: Sequence[Record]) -> dict[str, Line]:
+    """Each key's values: those of readouts from the positions that were read out, all else from the whole record."""
     found = {}
-    for key in keys:
-        if key in ("step", "tokens", "skipped") or key.startswith(("bpb/", "select/")):
-            continue
-        having = [record for record in records if key in record]
-        columns: list[list[Any]] = [[record[name] for record in having] for name in ("tokens", "step", key)]
-        tokens, steps, values = columns
-        found[key] = Line(np.array(tokens, np.int64), np.array(steps, np.int64), np.array(values, np.float64))
+    for several, readouts in ((records, False), (positions, True)):
+        steps = np.array([record["step"] for record in several], np.int64)
+        tokens = np.array([record["tokens"] for record in several], np.int64)
+        for key in dict.fromkeys(chain.from_iterable(several)):
+            if _is_no_curve(key) or _of_a_readout(key) != readouts:
+                continue
+            has = np.array([key in record for record in several])
+            values = np.array([record[key] for record in several if key in record], np.float64)
+            found[key] = Line(tokens[has], steps[has], values)
     return found

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from riverrun.runs import Node
 from riverrun.runs.metrics import read_records
+from riverrun.schedules import Schedule
 from riverrun.train.costs import recorded_plan
 from riverrun.train.readouts import readout_names
 
@@ -55,18 +56,22 @@ def recorded_losses(node: Node) -> list[Losses]:
 
 
 def binned_training_losses(node: Node, first: int, last: int, bins: int) -> Losses:
-    """The training losses of positions first .. last in bins that grow in proportion to the position.
+    """The training losses of positions first .. last of a node, as `in_growing_bins` gives them."""
+    losses = next((one for one in recorded_losses(node) if one.name == TRAIN), _losses(TRAIN, []))
+    return in_growing_bins(losses.between(first, last), recorded_plan(node).schedule, bins)
+
+
+def in_growing_bins(losses: Losses, schedule: Schedule, bins: int) -> Losses:
+    """Training losses in bins that grow in proportion to the position.
 
     Batches differ far more than neighbouring positions do, so each bin gives the mean of its losses at the mean of its
     positions. No bin reaches over a position where the schedule turns to another formula, and no stretch between two
     of them has fewer than six bins, as far as it has four losses for each.
     """
-    losses = next((one for one in recorded_losses(node) if one.name == TRAIN), _losses(TRAIN, []))
-    losses = losses.between(first, last)
     if not losses.steps.size:
         return losses
     begin, end = float(losses.steps[0]), float(losses.steps[-1]) + 1
-    turns = [float(knot) for knot in recorded_plan(node).schedule.knots() if begin < knot < end]
+    turns = [float(knot) for knot in schedule.knots() if begin < knot < end]
     edges: list[float] = []
     for start, stop in zip([begin, *turns], [*turns, end], strict=True):
         inside = int(np.count_nonzero((losses.steps >= start) & (losses.steps < stop)))

@@ -6,6 +6,7 @@ import json
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -103,7 +104,7 @@ def _refuse_unknown_keys(cls: type, table: Any, path: str) -> None:
     """Compare the keys of nested tables with the dataclass fields they are for."""
     if not isinstance(table, dict):
         return
-    known = get_type_hints(cls)
+    known = _hints(cls)
     for key, value in table.items():
         if key not in known:
             names = [f.name for f in fields(cls)]
@@ -111,6 +112,11 @@ def _refuse_unknown_keys(cls: type, table: Any, path: str) -> None:
         for inner in _dataclasses_in(known[key]):
             for name, item in _tables_of(known[key], key, value):
                 _refuse_unknown_keys(inner, item, f"{path}{name}.")
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
 def _tables_of(hint: Any, key: str, value: Any) -> Iterator[tuple[str, Any]]:
