@@ -216,6 +216,36 @@ def test_hiding_a_kind_of_curve_takes_it_from_all_nodes(opened, made_page):
     assert shown(browser, "loss-chart") == before - 4
 
 
+# How opaque the paper of a chart is at tokens and a value; a canvas of its own is read, which Chromium is made for.
+INK = """(() => {
+    const plot = chart(arguments[0]);
+    const scratch = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+    const [x, y] = [plot.valToPos(arguments[1], "x", true), plot.valToPos(arguments[2], "y", true)];
+    scratch.drawImage(plot.ctx.canvas, -x, -y);
+    return scratch.getImageData(0, 0, 1, 1).data[3];
+})()"""
+
+
+def test_a_forecast_is_hidden_with_its_interval_and_keeps_the_future_in_sight(opened, made_page):
+    facts = made_page()
+    browser = opened(facts)
+    fan = facts["forecast"]["fans"][0]
+    inside = (fan["tokens"][-3], (fan["expected"][-3] + 2 * fan["high"][-3]) / 3)
+    outside = (fan["tokens"][-3], 2 * fan["high"][-3] - fan["expected"][-3])
+    assert [ask(browser, INK, "forecast-chart", *place) > 0 for place in (inside, outside)] == [True, False]
+    assert shown(browser, "forecast-chart") == 4
+    browser.find_element(By.CSS_SELECTOR, "input[data-kind='forecast ema-25']").click()
+    assert shown(browser, "forecast-chart") == 0
+    assert ask(browser, INK, "forecast-chart", *inside) == 0
+    browser.find_element(By.CSS_SELECTOR, "input[data-kind='forecast ema-25']").click()
+    plot = browser.find_element(By.CSS_SELECTOR, "#loss-chart .u-over")
+    webdriver.ActionChains(browser).move_to_element(plot).click_and_hold().move_by_offset(
+        80, 0
+    ).release().perform()
+    assert ask(browser, "chart('loss-chart').scales.x.max") < 8_000_000
+    assert ask(browser, "chart('forecast-chart').scales.x.max") > 20e6
+
+
 def test_the_values_axis_follows_what_is_shown(opened, made_page):
     browser = opened(made_page())
     before = ask(browser, "chart('loss-chart').scales.y.max")

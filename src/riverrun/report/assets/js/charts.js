@@ -8,7 +8,6 @@ const isShown = (curve) => !view.hidden.has(curve.node) && !view.without.has(cur
 const isFaded = (curve) => view.selected != null && curve.node != null && curve.node !== view.selected;
 
 function tokensRange(curves) {
-  if (view.zoom) return view.zoom;
   let first = Infinity;
   let last = 0;
   for (const { tokens } of curves) {
@@ -18,7 +17,7 @@ function tokensRange(curves) {
     }
   }
   if (!(last > 0)) return [1, 10];
-  if (view.log) return [Math.max(first, last / 1e3, leadingStart(curves) / 4, 1), last * 1.02];
+  if (view.log) return [Math.max(first, last / 1e3, leadingStart(curves) / 4, 1) * 0.97, last * 1.02];
   return [0, last * 1.01];
 }
 
@@ -49,7 +48,8 @@ function valuesRange(curves, [first, last], log) {
 }
 
 // `options`: id, label, curves, text (of a value), height, and where wanted logValues, zero (y begins at 0), paint (draws
-// under the curves), moved (told the tokens under the cursor, or null), extent (curves whose tokens the axis spans).
+// under the curves), moved (told the tokens under the cursor, or null), extent (curves whose tokens the axis spans), fixed
+// (does not follow the zoom of the others).
 function chart(options) {
   const { id, label, curves, text, height = 240 } = options;
   const frame = element("div", { class: "chart", role: "img", "aria-label": label });
@@ -60,7 +60,7 @@ function chart(options) {
   let width = 0;
 
   function scales() {
-    const [min, max] = tokensRange(options.extent ?? curves);
+    const [min, max] = (!options.fixed && view.zoom) || tokensRange(options.extent ?? curves);
     const [low, high] = valuesRange(curves, [min, max], options.logValues);
     plot.setScale("x", { min, max });
     plot.setScale("y", { min: options.zero ? 0 : low, max: high });
@@ -109,7 +109,7 @@ function chart(options) {
           points: { show: false },
           y: false,
           dataIdx: () => null,
-          drag: { x: true, y: false, setScale: false },
+          drag: { x: !options.fixed, y: false, setScale: false },
           sync: { key: "tokens", scales: ["x", null] },
           bind: { dblclick: () => () => changeView(() => { view.zoom = null; }) },
         },

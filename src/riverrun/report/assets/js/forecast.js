@@ -1,5 +1,7 @@
 // What a law says of the trunk's future: expected losses with their interval.
 
+const fanKind = (readout) => `forecast ${readout}`;
+
 function forecastSection(facts) {
   const { forecast } = facts;
   if (!forecast?.fans.length) return null;
@@ -9,23 +11,23 @@ function forecastSection(facts) {
   const seen = fans.flatMap(({ readout, colour }) => {
     const curve = trunk?.curves[`loss/${readout}`];
     if (!curve?.tokens.length) return [];
-    return [{ node: null, kind: `seen ${readout}`, colour, spans: true, tokens: curve.tokens, values: curve.values }];
+    return [{ node: null, kind: fanKind(readout), title: `${readout}, seen`, colour, spans: true, tokens: curve.tokens, values: curve.values }];
   });
   const lines = fans.flatMap(({ readout, colour, tokens, expected, low, high }) => [
-    { node: null, kind: `${readout}, expected`, colour, dash: [4, 3], tokens, values: expected },
-    { node: null, kind: `${readout}, low`, colour, width: 0.6, tokens, values: low },
-    { node: null, kind: `${readout}, high`, colour, width: 0.6, tokens, values: high },
+    { node: null, kind: fanKind(readout), title: `${readout}, expected`, colour, dash: [4, 3], tokens, values: expected },
+    { node: null, kind: fanKind(readout), title: `${readout}, low`, colour, width: 0.6, tokens, values: low },
+    { node: null, kind: fanKind(readout), title: `${readout}, high`, colour, width: 0.6, tokens, values: high },
   ]);
   const share = `${Math.round(100 * forecast.level)}%`;
   return section(
     "forecast",
     "Forecast",
     element("p", { class: "quiet" }, `The law ${forecast.law}: seen losses solid, expected ones dashed, ${share} of outcomes in the band.`),
-    element("p", { class: "controls" }, ...fans.map(({ readout }, index) => element("span", {}, swatch(index), readout))),
+    element("div", { class: "controls" }, ...fans.map(({ readout }, index) => kindSwitch(fanKind(readout), swatch(index), readout))),
     chart({
       id: "forecast-chart", label: `Forecast of ${kinds.join(", ")} by the law ${forecast.law}, with its ${share} interval`,
-      curves: [...seen, ...lines], text: lossText, tick: (value) => String(Number(value.toFixed(4))), height: 260,
-      paint: (plot, pen) => fans.forEach((fan) => band(plot, pen, fan)),
+      curves: [...seen, ...lines], text: lossText, tick: (value) => String(Number(value.toFixed(4))), height: 260, fixed: true,
+      paint: (plot, pen) => fans.filter(({ readout }) => !view.without.has(fanKind(readout))).forEach((fan) => band(plot, pen, fan)),
     }),
     ...forecast.notes.map((note) => element("p", { class: "quiet" }, note)),
   );

@@ -4,7 +4,7 @@
 function ticksBetween(first, last, log, count) {
   if (!(last > first) || !(count >= 1)) return [];
   const decades = Math.log10(last / first);
-  if (!log || decades < 0.5) return evenTicks(first, last, count);
+  if (!log || decades < 1) return evenTicks(first, last, count);
   const digits = [[1, 2, 5], [1, 3], [1]].find((some) => decades * some.length <= count) ?? [1];
   const every = Math.max(1, Math.ceil((decades * digits.length) / count));
   const found = [];
