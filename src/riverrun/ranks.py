@@ -6,6 +6,7 @@ process alone is rank 0 of 1, and everything here then costs nothing.
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -169,6 +170,7 @@ def joined(patience: float) -> Iterator[Ranks]:
     pulse = Pulse(store, rank, size)
     try:
         yield Ranks(rank, size, local_rank, local_size, group, background, pulse)
+        gc.collect()  # a DDP module that goes after its process group may wait for it for ever
         dist.barrier(group)  # one that left early would break off what others still say
     except RuntimeError as error:
         if not _is_loss(error):

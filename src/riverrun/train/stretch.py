@@ -64,22 +64,30 @@ def train_stretch(
         _locked(node, ranks),
         StopSignals() as signals,
     ):
-        if not ranks.first:
-            progress = Quiet()
-        session = open_it(ranks)
-        plan, state = session.plan, session.state
-        stop = stop_of(session)
-        trackers = plan.recipe.metrics.trackers if ranks.first else ()
-        with fed_live(node, trackers, progress.note, patience):
-            if state.step < stop:
-                with _journal(session, stop, progress) as journal:
-                    advance(session, stop, signals, journal)
-            else:
-                progress.note(f"{node.id} is at step {state.step:,} already")
-            signals.agree(ranks.sum(signals.wishes))
-            if signals.agreed is None:
-                _read_out_on_top(session)
-        return Outcome(node, plan, state.step, signals.exit_code)
+        # A call of its own, so that the session is gone before the ranks part: DDP's module needs them to go.
+        return _train(open_it(ranks), stop_of, progress if ranks.first else Quiet(), signals, patience)
+
+
+def _train(
+    session: Session,
+    stop_of: Callable[[Session], float],
+    progress: Progress,
+    signals: StopSignals,
+    patience: float,
+) -> Outcome:
+    node, plan, state, ranks = session.node, session.plan, session.state, session.ranks
+    stop = stop_of(session)
+    trackers = plan.recipe.metrics.trackers if ranks.first else ()
+    with fed_live(node, trackers, progress.note, patience):
+        if state.step < stop:
+            with _journal(session, stop, progress) as journal:
+                advance(session, stop, signals, journal)
+        else:
+            progress.note(f"{node.id} is at step {state.step:,} already")
+        signals.agree(ranks.sum(signals.wishes))
+        if signals.agreed is None:
+            _read_out_on_top(session)
+    return Outcome(node, plan, state.step, signals.exit_code)
 
 
 @contextmanager
