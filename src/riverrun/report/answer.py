@@ -6,6 +6,7 @@ import os
 import shlex
 from pathlib import Path
 
+from riverrun.errors import RiverrunError
 from riverrun.report import schema
 from riverrun.report.envelope import Bought
 from riverrun.runs import Tree
@@ -28,7 +29,10 @@ def answer(tree: Tree, best: Bought) -> schema.Answer:
 
 def reproduce(tree: Tree, readout: Readout) -> list[str] | None:
     """The commands that make a readout again from nothing; None where commands alone cannot."""
-    commands = remaking(tree, readout)
+    try:
+        commands = remaking(tree, readout)
+    except RiverrunError:  # a node on the way was removed meanwhile
+        return None
     return None if commands is None else [shlex.join(command) for command in commands]
 
 

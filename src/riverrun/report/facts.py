@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import riverrun
@@ -17,9 +18,10 @@ from riverrun.report.gains import gains
 from riverrun.report.nodes import node_facts
 from riverrun.report.reading import Read, read_node
 from riverrun.report.sweeps import sweeps
-from riverrun.runs import Node, Tree
+from riverrun.runs import Node, RunError, Tree
 from riverrun.runs.node import TRUNK
 from riverrun.train.costs import by_loss, path
+from riverrun.train.session import recorded_recipe
 
 
 def page_facts(tree: Tree, *, live: bool = False, note: Callable[[str], None] | None = None) -> schema.Page:
@@ -34,20 +36,21 @@ def page_facts(tree: Tree, *, live: bool = False, note: Callable[[str], None] | 
         RunError: the trunk cannot be read. Other nodes that cannot are left out, with a note.
     """
     notes: list[str] = []
-    reads = {read.node.id: read for read in _legible((*tree.nodes(), *tree.merges()), notes)}
+    reads: dict[str, Read] = {}
+    for node in (*tree.nodes(), *tree.merges()):
+        with _left_out_if_unreadable(node, notes):
+            reads[node.id] = read_node(node)
     offers = {name: _offers(tree, read, notes) for name, read in reads.items()}
     stairs = envelope(offer for offered in offers.values() for offer in offered)
     points = points_of_a_curve(list(reads.values()))
-    nodes = [
-        node_facts(
-            read,
-            reads,
-            min(offers[name], key=lambda offer: by_loss(offer.readout), default=None),
-            points,
-            notes,
-        )
-        for name, read in reads.items()
-    ]
+    nodes: list[schema.Node] = []
+    swept: list[schema.Sweep] = []
+    for name, read in reads.items():
+        best = min(offers[name], key=lambda offer: by_loss(offer.readout), default=None)
+        with _left_out_if_unreadable(read.node, notes):
+            found, averages = node_facts(read, reads, best, points, notes), sweeps(read)
+            nodes.append(found)
+            swept += averages
     page: schema.Page = {
         "run": tree.path.resolve().name,
         "riverrun": riverrun.__version__,
@@ -61,7 +64,7 @@ def page_facts(tree: Tree, *, live: bool = False, note: Callable[[str], None] | 
         ],
         "nodes": nodes,
         "gains": gains(reads, notes),
-        "sweeps": sweeps(reads.values()),
+        "sweeps": swept,
         "forecast": forecast(tree, reads, notes),
         "comparison": comparison(tree),
         "notes": notes,
@@ -72,24 +75,24 @@ def page_facts(tree: Tree, *, live: bool = False, note: Callable[[str], None] | 
     return page
 
 
-def _legible(nodes: Iterable[Node], notes: list[str]) -> list[Read]:
-    found = []
-    for node in nodes:
-        try:
-            found.append(read_node(node))
-        except RiverrunError as error:
-            if node.id == TRUNK:
-                raise
-            notes.append(f"{error}; {node.id} is left out")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            notes.append(f"{node.path}: cannot be read ({error!r}); {node.id} is left out")
-    return found
+@contextmanager
+def _left_out_if_unreadable(node: Node, notes: list[str]) -> Iterator[None]:
+    """Note a node that cannot be read, whatever of it; nothing goes without the trunk."""
+    try:
+        yield
+    except (RiverrunError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        text = str(error) if isinstance(error, RiverrunError) else f"{node.path}: cannot be read ({error!r})"
+        if node.id == TRUNK:
+            raise RunError(text) from error
+        notes.append(f"{text}; {node.id} is left out")
 
 
 def _offers(tree: Tree, read: Read, notes: list[str]) -> list[Bought]:
     """The readouts of a node with what they cost; none where the path to the trunk is broken."""
     try:
-        tree.lineages(read.node, 0)
+        for lineage, _ in tree.lineages(read.node, 0):
+            for above in lineage:
+                recorded_recipe(above)
         if read.node.merged:
             cost = sum(stretch.tokens for stretch in path(tree, read.node, read.step))
             return [Bought(one, read.plan.tokens(one.step), cost) for one in read.readouts]

@@ -5,6 +5,7 @@ Whoever trains may append, cut back or remove while this reads: what is whole co
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -40,7 +41,7 @@ class Read:
     Attributes:
         node, plan: which, and its plan.
         lines: by the keys of its record.
-        readouts: all with a loss that is a number, of averages made after the fact too.
+        readouts: all whose losses are finite, those of averages made after the fact among them.
         events, sweeps: their records.
         step: where it stands.
         skipped: updates left out so far.
@@ -61,7 +62,7 @@ def read_node(node: Node) -> Read:
 
     Raises:
         RiverrunError: its node.json cannot be read, or has no recipe of this version.
-        OSError, ValueError, KeyError, TypeError: another file cannot be read, or has other content.
+        OSError, ValueError, KeyError, TypeError, AttributeError: another file cannot be read, or has other content.
     """
     plan = recorded_plan(node)
     records = whole_lines(node.metrics_path)
@@ -77,7 +78,7 @@ def read_node(node: Node) -> Read:
         node=node,
         plan=plan,
         lines=_lines(records, positions),
-        readouts=list(readouts_in(node, [*positions, *node.averages()])),
+        readouts=[one for one in readouts_in(node, [*positions, *node.averages()]) if _is_finite(one)],
         events=_records(node.path / "events.jsonl"),
         sweeps=_records(node.sweeps_path),
         step=max([*saved, *(record["step"] for record in records[-1:]), *fork, *ends], default=0),
@@ -120,6 +121,10 @@ def _records(path: Path) -> list[Record]:
         return read_records(path)
     except FileNotFoundError:  # removed between a look and the other
         return []
+
+
+def _is_finite(readout: Readout) -> bool:
+    return all(map(math.isfinite, (readout.compared, readout.loss, readout.bits_per_byte)))
 
 
 def _of_a_readout(key: str) -> bool:
