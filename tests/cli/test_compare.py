@@ -1,6 +1,7 @@
 """`riverrun compare` as a user calls it."""
 
 import json
+import shlex
 
 import pytest
 
@@ -83,6 +84,9 @@ def test_it_writes_table_claims_figure_and_trees_and_goes_on(plan, riverrun, her
     ):
         assert part in first.out
     folder = here / "runs" / "few"
+    (line,) = (line for line in first.out.splitlines() if line.startswith("See the largest as a page: "))
+    _, *command = shlex.split(line.removeprefix("See the largest as a page: "))
+    assert riverrun(*command).code == 0
     files = {
         path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and path.name != ".lock"
     }

@@ -68,6 +68,15 @@ def test_the_figure_is_drawn_beside_the_page(riverrun, run, here):
     assert (run / "report.html").exists()
 
 
+def test_the_docs_page_runs_as_it_stands(run_snippets, trained, tmp_path):
+    pytest.importorskip("matplotlib")
+    shutil.copytree(trained, tmp_path / "runs/mine")
+    found = run_snippets("report.md")
+    assert (found["best"]["node"], found["best"]["step"]) == ("trunk", 40)
+    assert facts_in(tmp_path / "mine.html") == found["facts"]
+    assert (tmp_path / "mine.svg").read_bytes().startswith(b"<?xml")
+
+
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
