@@ -289,6 +289,19 @@ def test_charts_above_each_other_are_aligned_and_share_the_cursor_and_the_zoom(o
     assert ask(browser, "chart('lr-chart').scales.x.max") > 8_192_000
 
 
+def test_a_zoom_from_no_tokens_on_has_a_logarithmic_axis_too(opened, made_page):
+    browser = opened(made_page())
+    browser.find_element(By.ID, "log-switch").click()
+    plot = browser.find_element(By.CSS_SELECTOR, "#loss-chart .u-over")
+    half = round(plot.size["width"] / 2)
+    drag = webdriver.ActionChains(browser).move_to_element(plot).click_and_hold()
+    drag.move_by_offset(-half + 1, 0).move_by_offset(-20, 0).release().perform()
+    assert ask(browser, "chart('loss-chart').scales.x.min") == pytest.approx(0, abs=20_000)
+    browser.find_element(By.ID, "log-switch").click()
+    first, last = ask(browser, "[chart('loss-chart').scales.x.min, chart('loss-chart').scales.x.max]")
+    assert last / 2000 < first < last < 5_000_000
+
+
 def test_the_cursor_reads_the_recorded_values_beside_it(opened, made_page):
     facts = made_page()
     browser = opened(facts)

@@ -1,7 +1,6 @@
 // What averaging and decaying brought: the gap of each average to raw weights, decays, sweeps.
 
 function gapCurves(facts) {
-  const kinds = lossKinds(facts);
   return lossCurves(facts).flatMap((curve) => {
     if (curve.kind === "train" || curve.kind === "raw") return [];
     const raw = facts.nodes.find((node) => node.id === curve.node).curves["loss/raw"];
@@ -12,7 +11,7 @@ function gapCurves(facts) {
       .filter(([, before, after]) => before != null && after != null);
     if (!pairs.length) return [];
     return [{
-      ...curve, dash: dashOf(curve.kind, kinds),
+      ...curve,
       tokens: pairs.map(([tokens]) => tokens), values: pairs.map(([, before, after]) => before - after),
     }];
   });

@@ -2,7 +2,6 @@
 
 const charts = new Set();
 const AXIS = 58;                       // one width for all, so that charts above each other are aligned
-const cursors = uPlot.sync("tokens");
 
 const isShown = (curve) => !view.hidden.has(curve.node) && !view.without.has(curve.kind);
 const isFaded = (curve) => view.selected != null && curve.node != null && curve.node !== view.selected;
@@ -19,6 +18,12 @@ function tokensRange(curves) {
   if (!(last > 0)) return [1, 10];
   if (view.log) return [Math.max(first, last / 1e3, leadingStart(curves) / 4, 1) * 0.97, last * 1.02];
   return [0, last * 1.01];
+}
+
+// A zoom that began at no tokens, on a linear axis, has no beginning on a logarithmic one.
+function zoomRange() {
+  const [first, last] = view.zoom;
+  return view.log ? [Math.max(first, last / 1e3), last] : view.zoom;
 }
 
 // Where what the values' axis is made for begins; what lies far before it would leave a logarithmic axis empty.
@@ -60,7 +65,7 @@ function chart(options) {
   let width = 0;
 
   function scales() {
-    const [min, max] = (!options.fixed && view.zoom) || tokensRange(options.extent ?? curves);
+    const [min, max] = options.fixed || !view.zoom ? tokensRange(options.extent ?? curves) : zoomRange();
     const [low, high] = valuesRange(curves, [min, max], options.logValues);
     plot.setScale("x", { min, max });
     plot.setScale("y", { min: options.zero ? 0 : low, max: high });
