@@ -67,9 +67,9 @@ class Latest:
         state = _state(self._tree.path)  # before the facts: what changes while they are read counts as new
         if state != self._state:
             try:
-                self._good = page_facts(self._tree, live=True)
-                self._content = _content(self._good)
-                self._state = state
+                facts = page_facts(self._tree, live=True)
+                self._content = _content(facts)
+                self._good, self._state = facts, state
             except Exception as error:  # a file cut back or removed under the reader may break it anywhere
                 self._content = _content(_with_note(self._good, error))
                 self._state = None  # so that the next look tries again
