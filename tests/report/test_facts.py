@@ -8,13 +8,17 @@ from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from riverrun.cli import main
 from riverrun.grid import Grid, markdown_table
 from riverrun.report import facts as facts_module
 from riverrun.report.facts import page_facts
 from riverrun.report.health import interruptions
+from riverrun.report.reading import whole_lines
 from riverrun.runs import RunError, Tree
+from riverrun.runs.metrics import read_records, to_json
 from riverrun.train.costs import best_readout_of, best_within, reached, recorded_plan
 from riverrun.units import Duration
 
@@ -240,6 +244,27 @@ def test_throughput_is_of_the_way_that_counts_and_warnings_are_told(run):
     assert [event["text"] for event in health["events"]] == [f"warning {n}" for n in range(20, 70)]
 
 
+numbers = st.none() | st.integers(0, 2**60) | st.floats(allow_nan=False, allow_infinity=False)
+records = st.lists(
+    st.dictionaries(st.sampled_from(["step", "loss/raw", 'ü"\\']), numbers | st.text(), min_size=1)
+)
+
+
+@given(records, st.integers(0, 30))
+def test_lines_are_read_as_the_record_is_read_elsewhere_wherever_it_is_torn(tmp_path_factory, records, torn):
+    path = tmp_path_factory.getbasetemp() / "lines.jsonl"
+    content = "".join(to_json(record) + "\n" for record in records).encode()
+    path.write_bytes(content[: max(0, len(content) - torn)])
+    assert whole_lines(path) == read_records(path)
+
+
+def test_lines_end_at_the_first_that_is_damaged(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step": \x00\n{"step": 3}\n')
+    assert whole_lines(path) == read_records(path) == [{"step": 1}]
+    assert whole_lines(tmp_path / "none") == []
+
+
 def test_a_torn_last_line_is_ignored(run, page):
     with open(run / "trunk" / "metrics.jsonl", "a") as file:
         file.write('{"step": 63, "tokens": 40')
@@ -362,7 +387,18 @@ def test_the_forecast_goes_on_from_where_the_trunk_stands(run):
     assert 0 < forecast["level"] < 1
 
 
+def test_without_the_packages_of_forecasts_there_is_none_and_a_note(grown, monkeypatch):
+    monkeypatch.setattr("riverrun.extras._is_installed", lambda package: package != "scipy")
+    page = page_facts(Tree.open(grown))
+    assert page["forecast"] is None
+    assert any(note.startswith("No forecast: needs scipy") for note in page["notes"])
+
+
 def test_a_tree_of_a_comparison_has_its_table_and_claims(run):
+    pytest.importorskip("scipy")
+    from riverrun.compare.claims import claims_markdown
+    from riverrun.compare.verdicts import Claim
+
     folder = run.parent
     assert page_facts(Tree.open(run))["comparison"] is None
     grid = Grid(
@@ -374,13 +410,17 @@ def test_a_tree_of_a_comparison_has_its_table_and_claims(run):
     (folder / "table.md").write_text(
         f"# tiny\n\nCommand: `x`\n\n{markdown_table(grid)}\n{markdown_table(grid)}"
     )
-    (folder / "claims.md").write_text(
-        "# tiny: claims\n\n- **holds**: it tracks cosine.\n  1x -3 to 2.\n\nNote\n"
-    )
+    decided = [
+        Claim("it tracks cosine", "holds", "1x -3 to 2."),
+        Claim("b* wins", "undecided", "1x -9 to 2."),
+    ]
+    (folder / "claims.md").write_text(f"# tiny: claims\n\nHardware: x\n\n{claims_markdown(decided)}")
     found = page_facts(Tree.open(run))["comparison"]
     assert found["columns"] == list(grid.headings)
     assert found["rows"] == [list(row) for row in grid.rows]
-    assert found["claims"] == [{"name": "it tracks cosine.", "statement": "1x -3 to 2.", "verdict": "holds"}]
+    assert [tuple(claim.values()) for claim in found["claims"]] == [
+        (claim.statement, claim.evidence, claim.verdict) for claim in decided
+    ]
 
 
 def test_a_tree_of_many_long_nodes_stays_small(run):

@@ -12,7 +12,7 @@ from riverrun.report import schema
 from riverrun.runs import Tree
 
 _CELL_END = re.compile(r"(?<!\\)\|")
-_CLAIM = re.compile(r"^- \*\*(holds|fails|undecided)\*\*: (.*)\n  (.*)$", re.MULTILINE)
+_CLAIM = re.compile(r"^- \*\*(holds|fails|undecided)\*\*: (.*)\.\n  (.*)$", re.MULTILINE)
 
 
 def comparison(tree: Tree) -> schema.Comparison | None:

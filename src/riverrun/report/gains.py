@@ -39,7 +39,10 @@ def gains(reads: Mapping[str, Read], notes: list[str]) -> list[schema.Gain]:
             }
         )
     if early:
-        notes.append(f"Raw losses before a decay were read out steps before its fork: {', '.join(early)}")
+        notes.append(
+            "The raw loss before a decay is that of the last readout, which lies before the fork by so many steps: "
+            f"{', '.join(early)}"
+        )
     return found
 
 

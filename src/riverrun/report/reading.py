@@ -146,6 +146,7 @@ def _lines(records: Sequence[Record], positions: Sequence[Record]) -> dict[str, 
             if _is_no_curve(key) or _of_a_readout(key) != readouts:
                 continue
             has = np.array([key in record for record in several])
+            at = slice(None) if has.all() else has  # most keys are in every record, and share its positions
             values = np.array([record[key] for record in several if key in record], np.float64)
-            found[key] = Line(tokens[has], steps[has], values)
+            found[key] = Line(tokens[at], steps[at], values)
     return found
