@@ -30,7 +30,9 @@ function answerSection(facts) {
   const written = `${facts.run} · riverrun ${facts.riverrun} · ${facts.written.slice(0, 16).replace("T", " ")} UTC`;
   const state = element("p", { id: "state" }, written, facts.live ? " · live" : "");
   const notes = facts.notes.map((note) => element("p", { class: "quiet" }, note));
-  if (!facts.answer) return element("header", { id: "answer" }, state, element("h1", {}, `${facts.run}: no readout yet`), ...notes);
+  if (!facts.answer) {
+    return element("header", { id: "answer" }, state, element("h1", {}, `${facts.run}: no readout yet`), ...notes);
+  }
   const { readout, where, export: exporting, reproduce } = facts.answer;
   return element(
     "header",

@@ -23,10 +23,13 @@ function gapSection(facts) {
   return section(
     "gaps",
     "What averaging gains",
-    element("p", { class: "quiet" }, "Loss of the raw weights less that of the average, in nats per token: above zero, the average is better."),
+    element(
+      "p", { class: "quiet" },
+      "Loss of the raw weights less that of the average, in nats per token: above zero, the average is better.",
+    ),
     chart({
       id: "gap-chart", label: "Loss of raw weights less that of each average, over tokens", curves, text: gainText,
-      tick: (value) => String(Number(value.toFixed(4))), height: 200, paint: zeroLine,
+      tick: lossTick, height: 200, paint: zeroLine,
     }),
   );
 }
@@ -47,8 +50,9 @@ function gainsSection(facts) {
     gain.node, tokensText(gain.at.tokens), tokensText(gain.end.tokens - gain.at.tokens),
     lossText(gain.before), lossText(gain.after), gainText(gain.before - gain.after),
   ]);
-  const columns = [["decay", "name"], ["from", "number"], ["length", "number"], ["before", "number"], ["after", "number"], ["gain", "number"]];
-  return section("gains", "What decays gain", table("Raw loss where a decay began and where it ended; tokens", columns, rows));
+  const columns = [["decay", "name"], ...["from", "length", "before", "after", "gain"].map((title) => [title, "number"])];
+  const caption = "Raw loss where a decay began and where it ended; from and length in tokens";
+  return section("gains", "What decays gain", table(caption, columns, rows));
 }
 
 function sweepsSection(facts) {
@@ -65,11 +69,15 @@ function sweepTable({ place, best, rows }) {
     bar.style.width = `${(100 * (row.loss - least)) / spread}%`;
     return [
       row.profile === best ? element("strong", {}, row.profile) : row.profile,
-      lossText(row.loss), bitsText(row.bits_per_byte), `${Number((100 * row.bound).toPrecision(2))}%`, gainText(row.loss - least), bar,
+      lossText(row.loss), bitsText(row.bits_per_byte), `${Number((100 * row.bound).toPrecision(2))}%`,
+      gainText(row.loss - least), bar,
     ];
   });
   const columns = [
-    ["profile", ""], ["loss", "number"], ["bits per byte", "number"], ["weight elsewhere, at most", "number"], ["above the best", "number"], ["", ""],
+    ["profile", ""],
+    ...["loss", "bits per byte", "weight elsewhere, at most", "above the best"].map((title) => [title, "number"]),
+    ["", ""],
   ];
-  return table(`${place.node} at step ${countText(place.step)}, ${tokensText(place.tokens)} tokens`, columns, cells, { class: "bars" });
+  const caption = `${place.node} at step ${countText(place.step)}, ${tokensText(place.tokens)} tokens`;
+  return table(caption, columns, cells, { class: "bars" });
 }

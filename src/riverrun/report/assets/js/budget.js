@@ -15,10 +15,13 @@ function budgetSection(facts) {
     const { readout, reproduce } = points[place];
     const next = points[place + 1]?.readout;
     slider.value = place;
-    const span = next ? `From ${tokensText(readout.cost)} to ${tokensText(next.cost)} tokens` : `From ${tokensText(readout.cost)} tokens on`;
+    const span = `From ${tokensText(readout.cost)} ${next ? `to ${tokensText(next.cost)} tokens` : "tokens on"}`;
     slider.setAttribute("aria-valuetext", `${span}: ${readoutName(readout)}, ${lossText(readout.loss)}`);
     winner.replaceChildren(
-      element("p", {}, `${span}, the best is `, element("strong", {}, readoutName(readout)), `, ${lossText(readout.loss)} nats per token.`),
+      element(
+        "p", {},
+        `${span}, the best is `, element("strong", {}, readoutName(readout)), `, ${lossText(readout.loss)} nats per token.`,
+      ),
       factList([
         ["found at", `step ${countText(readout.step)} of ${readout.node}`],
         ["bits per byte", bitsText(readout.bits_per_byte)],
@@ -61,5 +64,6 @@ function bestOfNodes(facts) {
   });
   if (rows.length < 2) return null;
   const columns = [["node", "name"], ["its best", ""], ["cost", "number"], ["loss", "number"], ["above the best", "number"]];
-  return folded("best-of-nodes", "the best of each node", () => table("How far above the best that its cost could have bought", columns, rows));
+  const caption = "How far above the best that its cost could have bought";
+  return folded("best-of-nodes", "the best of each node", () => table(caption, columns, rows));
 }

@@ -64,6 +64,8 @@ function chart(options) {
   let plot = null;
   let width = 0;
 
+  const dotted = () => curves.filter((curve) => curve.dots && isShown(curve));
+
   function scales() {
     const [min, max] = options.fixed || !view.zoom ? tokensRange(options.extent ?? curves) : zoomRange();
     const [low, high] = valuesRange(curves, [min, max], options.logValues);
@@ -91,9 +93,13 @@ function chart(options) {
     const ink = resolved("--quiet");
     const rule = resolved("--rule");
     const font = '12px system-ui, -apple-system, "Segoe UI", sans-serif';
-    const axis = { stroke: ink, font, grid: { stroke: rule, width: 1 }, ticks: { stroke: rule, width: 1, size: 4 }, filter: (made, splits) => splits };
+    const axis = {
+      stroke: ink, font, grid: { stroke: rule, width: 1 }, ticks: { stroke: rule, width: 1, size: 4 },
+      filter: (made, splits) => splits,
+    };
     const named = (show) => (made, splits) => splits.map((value) => (value == null ? "" : show(value)));
-    const placed = (log, side, space) => (made, _, first, last) => ticksBetween(first, last, log, made.bbox[side] / devicePixelRatio / space);
+    const placed = (log, side, space) => (made, _, first, last) =>
+      ticksBetween(first, last, log, made.bbox[side] / devicePixelRatio / space);
     plot = new uPlot(
       {
         mode: 2,
@@ -120,9 +126,9 @@ function chart(options) {
         },
         hooks: {
           drawClear: options.paint ? [(made) => clipped(made, options.paint)] : [],
-          draw: [(made) => clipped(made, (_, pen) => curves.filter((curve) => curve.dots && isShown(curve)).forEach((curve) => dots(made, pen, curve)))],
+          draw: [(made) => clipped(made, (_, pen) => dotted().forEach((curve) => dots(made, pen, curve)))],
           setSelect: [zoomed],
-          setCursor: options.moved ? [(made) => options.moved(made.cursor.left < 0 ? null : made.posToVal(made.cursor.left, "x"))] : [],
+          setCursor: options.moved ? [(made) => options.moved(tokensUnder(made))] : [],
         },
       },
       [null, ...curves.map((curve) => [curve.tokens, curve.values])],
@@ -145,6 +151,7 @@ function chart(options) {
   return figure;
 }
 
+const tokensUnder = ({ cursor, posToVal }) => (cursor.left < 0 ? null : posToVal(cursor.left, "x"));
 const lineWidth = (curve) => (curve.width ?? 1.6) * (view.selected != null && curve.node === view.selected ? 1.6 : 1);
 const lineAlpha = (curve) => (curve.alpha ?? 1) * (isFaded(curve) ? 0.2 : 1);
 

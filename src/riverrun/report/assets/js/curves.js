@@ -1,8 +1,8 @@
 // The curves of the facts, as charts take them, and what lies at a position of them.
 
 const lossKinds = (facts) => {
-  const found = new Set(facts.nodes.flatMap((node) => Object.keys(node.curves)).filter((key) => key.startsWith("loss/")));
-  const kinds = [...found].map((key) => key.slice(5));
+  const keys = new Set(facts.nodes.flatMap((node) => Object.keys(node.curves)));
+  const kinds = [...keys].filter((key) => key.startsWith("loss/")).map((key) => key.slice(5));
   const order = (kind) => (kind === "train" ? 0 : kind === "raw" ? 1 : 2);
   return kinds.sort((one, other) => order(one) - order(other));
 };

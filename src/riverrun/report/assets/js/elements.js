@@ -21,12 +21,13 @@ function drawn(name, properties = {}, ...children) {
 }
 
 function section(id, title, ...children) {
-  return element("section", { id, "aria-labelledby": `${id}-title` }, element("h2", { id: `${id}-title` }, title), ...children);
+  const heading = element("h2", { id: `${id}-title` }, title);
+  return element("section", { id, "aria-labelledby": heading.id }, heading, ...children);
 }
 
 // What lies folded until asked for; `make` gives its content on the first opening, so that a folded table costs nothing.
 function folded(key, summary, make) {
-  const body = element("details", { "data-key": key, open: view.open.has(key) }, element("summary", { id: `${key}-summary` }, summary));
+  const body = element("details", { open: view.open.has(key) }, element("summary", { id: `${key}-summary` }, summary));
   const show = () => {
     if (body.open && body.childElementCount === 1) body.append(make());
   };
@@ -60,5 +61,6 @@ function command(text) {
 // [term, what it is] in a list; pairs without content are left out.
 function factList(pairs) {
   const there = pairs.filter(([, what]) => what != null && what !== "");
-  return element("dl", { class: "facts" }, ...there.flatMap(([term, what]) => [element("dt", {}, term), element("dd", {}, what)]));
+  const items = there.flatMap(([term, what]) => [element("dt", {}, term), element("dd", {}, what)]);
+  return element("dl", { class: "facts" }, ...items);
 }

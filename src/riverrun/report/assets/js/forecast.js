@@ -2,6 +2,10 @@
 
 const fanKind = (readout) => `forecast ${readout}`;
 
+function fanLine({ readout, colour, tokens }, part, values, style) {
+  return { node: null, kind: fanKind(readout), title: `${readout}, ${part}`, colour, tokens, values, ...style };
+}
+
 function forecastSection(facts) {
   const { forecast } = facts;
   if (!forecast?.fans.length) return null;
@@ -11,23 +15,27 @@ function forecastSection(facts) {
   const seen = fans.flatMap(({ readout, colour }) => {
     const curve = trunk?.curves[`loss/${readout}`];
     if (!curve?.tokens.length) return [];
-    return [{ node: null, kind: fanKind(readout), title: `${readout}, seen`, colour, spans: true, tokens: curve.tokens, values: curve.values }];
+    return [fanLine({ readout, colour, tokens: curve.tokens }, "seen", curve.values, { spans: true })];
   });
-  const lines = fans.flatMap(({ readout, colour, tokens, expected, low, high }) => [
-    { node: null, kind: fanKind(readout), title: `${readout}, expected`, colour, dash: [4, 3], tokens, values: expected },
-    { node: null, kind: fanKind(readout), title: `${readout}, low`, colour, width: 0.6, tokens, values: low },
-    { node: null, kind: fanKind(readout), title: `${readout}, high`, colour, width: 0.6, tokens, values: high },
+  const lines = fans.flatMap((fan) => [
+    fanLine(fan, "expected", fan.expected, { dash: [4, 3] }),
+    fanLine(fan, "low", fan.low, { width: 0.6 }),
+    fanLine(fan, "high", fan.high, { width: 0.6 }),
   ]);
+  const shown = () => fans.filter(({ readout }) => !view.without.has(fanKind(readout)));
   const share = `${Math.round(100 * forecast.level)}%`;
   return section(
     "forecast",
     "Forecast",
-    element("p", { class: "quiet" }, `The law ${forecast.law}: seen losses solid, expected ones dashed, ${share} of outcomes in the band.`),
-    element("div", { class: "controls" }, ...fans.map(({ readout }, index) => kindSwitch(fanKind(readout), swatch(index), readout))),
+    element(
+      "p", { class: "quiet" },
+      `The law ${forecast.law}: seen losses solid, expected ones dashed, ${share} of outcomes in the band.`,
+    ),
+    element("div", { class: "controls" }, ...kinds.map((readout, index) => kindSwitch(fanKind(readout), swatch(index), readout))),
     chart({
       id: "forecast-chart", label: `Forecast of ${kinds.join(", ")} by the law ${forecast.law}, with its ${share} interval`,
-      curves: [...seen, ...lines], text: lossText, tick: (value) => String(Number(value.toFixed(4))), height: 260, fixed: true,
-      paint: (plot, pen) => fans.filter(({ readout }) => !view.without.has(fanKind(readout))).forEach((fan) => band(plot, pen, fan)),
+      curves: [...seen, ...lines], text: lossText, tick: lossTick, height: 260, fixed: true,
+      paint: (plot, pen) => shown().forEach((fan) => band(plot, pen, fan)),
     }),
     ...forecast.notes.map((note) => element("p", { class: "quiet" }, note)),
   );

@@ -2,9 +2,10 @@
 
 function healthSection(facts) {
   const norms = curvesOf(facts, "gradient_norm", { width: 1 });
-  const speeds = facts.nodes.flatMap(({ id, health }, index) =>
-    health?.throughput.tokens.length ? [{ node: id, kind: "throughput", colour: colourName(index), width: 1, ...health.throughput }] : [],
-  );
+  const speeds = facts.nodes.flatMap(({ id, health }, index) => {
+    if (!health?.throughput.tokens.length) return [];
+    return [{ node: id, kind: "throughput", colour: colourName(index), width: 1, ...health.throughput }];
+  });
   const trained = facts.nodes.filter(({ health }) => health);
   if (!trained.length && !norms.length) return null;
   const counts = trained.map(({ id, health }) => [id, ...[health.skipped, health.starts, health.interruptions].map(countText)]);
@@ -39,7 +40,8 @@ function eventsList(nodes) {
   );
   if (!rows.length) return null;
   const columns = [["time", ""], ["node", "name"], ["event", ""], ["step", "number"], ["", "name"]];
-  return folded("events", `${rows.length} events`, () => table("Events", columns, rows.sort((one, other) => (one[0] < other[0] ? -1 : 1))));
+  rows.sort(([one], [other]) => one.localeCompare(other));
+  return folded("events", `${rows.length} events`, () => table("Events", columns, rows));
 }
 
 function versionsList(facts) {
@@ -49,6 +51,6 @@ function versionsList(facts) {
     if (text) sets.set(text, [...(sets.get(text) ?? []), id]);
   }
   if (!sets.size) return null;
-  const everywhere = sets.size === 1;
-  return element("div", {}, element("h3", {}, "Versions"), ...[...sets].map(([text, names]) => element("p", {}, everywhere ? text : `${names.join(", ")}: ${text}`)));
+  const lines = [...sets].map(([text, names]) => (sets.size === 1 ? text : `${names.join(", ")}: ${text}`));
+  return element("div", {}, element("h3", {}, "Versions"), ...lines.map((line) => element("p", {}, line)));
 }

@@ -16,13 +16,14 @@ function lossSection(facts) {
     axisControls(envelope.tokens.length > 0),
     chart({
       id: "loss-chart",
-      label: `Loss in nats per token over tokens, of ${facts.nodes.length} nodes: raw solid, averages dashed, the best at each budget bold`,
-      curves: all, text: lossText, tick: (value) => String(Number(value.toFixed(4))), height: 380, extent, moved,
+      label: "Loss in nats per token over tokens: raw solid, averages dashed, the best at each budget bold",
+      curves: all, text: lossText, tick: lossTick, height: 380, extent, moved,
       paint: (plot, pen) => budgetLine(facts, plot, pen),
     }),
     rates.length
       ? chart({
-          id: "lr-chart", label: "Learning rate over tokens", curves: rates, text: rateText, height: 130, extent, moved, zero: true,
+          id: "lr-chart", label: "Learning rate over tokens",
+          curves: rates, text: rateText, height: 130, extent, moved, zero: true,
         })
       : null,
     facts.nodes.length > 2 ? nodesSwitch(facts) : null,
@@ -81,19 +82,23 @@ function lossLegend(facts, kinds) {
     .map((node, index) => legendRow(node, index, kinds))
     .filter((row) => row != null);
   const at = element("caption", { "aria-live": "off" });
-  const boxes = kinds.map((kind) => element("th", { scope: "col", class: "number" }, kindSwitch(kind, strokeSample(kind, kinds), kind)));
-  const head = element("tr", {}, element("th", { scope: "col" }, "node"), ...boxes, element("th", { scope: "col", class: "number" }, "LR"));
-  const made = element("table", { class: "legend" }, at, element("thead", {}, head), element("tbody", {}, ...rows.map((row) => row.element)));
+  const heading = (...content) => element("th", { scope: "col", class: "number" }, ...content);
+  const boxes = kinds.map((kind) => heading(kindSwitch(kind, strokeSample(kind, kinds), kind)));
+  const head = element("tr", {}, element("th", { scope: "col" }, "node"), ...boxes, heading("LR"));
+  const body = element("tbody", {}, ...rows.map((row) => row.element));
+  const made = element("table", { class: "legend" }, at, element("thead", {}, head), body);
   const bestText = (tokens) => {
     const best = facts.envelope[boughtWith(facts, tokens)]?.readout;
     return best ? `; the best for that budget: ${readoutName(best)}, ${lossText(best.loss)}` : "";
   };
   const read = (tokens) => {
-    at.textContent = tokens == null ? "Last values; move over a chart to read others" : `At ${tokensText(tokens)} tokens${bestText(tokens)}`;
+    at.textContent =
+      tokens == null ? "Last values; move over a chart to read others" : `At ${tokensText(tokens)} tokens${bestText(tokens)}`;
     for (const row of rows) row.read(tokens);
   };
   read(null);
-  return { element: element("div", { class: "scroll", id: "legend", tabindex: 0, role: "region", "aria-label": "Values and curves shown" }, made), read };
+  const properties = { class: "scroll", id: "legend", tabindex: 0, role: "region", "aria-label": "Values and curves shown" };
+  return { element: element("div", properties, made), read };
 }
 
 function legendRow(node, index, kinds) {

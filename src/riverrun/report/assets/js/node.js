@@ -1,16 +1,17 @@
 // A node in words: what it changed, what it read, what it left.
 
+const placeText = ({ node, step }) => `${node} at step ${countText(step)}`;
+
 function nodeSentence(node) {
   const best = node.best ? `; best ${node.best.name}, ${lossText(node.best.loss)}` : "";
   if (node.kind === "merge") return `${node.id}: a merge of ${node.parents.map(({ node: name }) => name).join(", ")}${best}`;
-  const from = node.fork ? `, from ${node.fork.node} at step ${countText(node.fork.step)}` : "";
+  const from = node.fork ? `, from ${placeText(node.fork)}` : "";
   return `${node.id}: ${node.kind}${from}, ${tokensText(node.tokens)} tokens${best}`;
 }
 
 function nodeDetails(facts, node) {
   const index = facts.nodes.indexOf(node);
-  const places = node.parents.map((place) => `${place.node} at step ${countText(place.step)}`).join(", ");
-  const key = (part) => `node-${node.id}-${part}`;
+  const places = node.parents.map(placeText).join(", ");
   const horizon = node.horizon_free ? "horizon-free" : "knows its end";
   return element(
     "div",
@@ -19,7 +20,7 @@ function nodeDetails(facts, node) {
     factList([
       ["kind", node.kind],
       ["merged from", places],
-      ["forked from", node.fork ? `${node.fork.node} at step ${countText(node.fork.step)}, ${tokensText(node.fork.tokens)} tokens` : null],
+      ["forked from", node.fork ? `${placeText(node.fork)}, ${tokensText(node.fork.tokens)} tokens` : null],
       ["reached", `step ${countText(node.step)}, ${budgetText(facts, node.tokens)}; ${tokensText(node.own_tokens)} of its own`],
       ["schedule", node.schedule ? `${node.schedule} (${horizon})` : null],
       ["best", node.best ? readoutSentence(node.best) : null],
@@ -29,7 +30,10 @@ function nodeDetails(facts, node) {
       ? table("Difference to its parent", [["setting", ""], ["parent", "name"], ["here", "name"]], node.difference)
       : node.parent ? element("p", { class: "quiet" }, "No setting differs from its parent's.") : null,
     node.segments.length
-      ? table("Data", [["from", "number"], ["sources", "name"]], node.segments.map(({ tokens, sources }) => [tokensText(tokens), sources]))
+      ? table(
+          "Data", [["from", "number"], ["sources", "name"]],
+          node.segments.map(({ tokens, sources }) => [tokensText(tokens), sources]),
+        )
       : null,
     node.checkpoints.length
       ? table(
@@ -37,6 +41,8 @@ function nodeDetails(facts, node) {
           node.checkpoints.map((saved) => [countText(saved.step), tokensText(saved.tokens), bytesText(saved.bytes), saved.hash]),
         )
       : null,
-    node.recipe.length ? folded(key("recipe"), "recipe", () => table("", [["setting", ""], ["value", "name"]], node.recipe)) : null,
+    node.recipe.length
+      ? folded(`node-${node.id}-recipe`, "recipe", () => table("", [["setting", ""], ["value", "name"]], node.recipe))
+      : null,
   );
 }

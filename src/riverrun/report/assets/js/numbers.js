@@ -12,6 +12,7 @@ function short(value, digits = 3) {
 
 const tokensText = (tokens) => short(tokens);
 const lossText = (loss) => (loss == null ? "–" : loss.toFixed(4));
+const lossTick = (loss) => String(Number(loss.toFixed(4)));
 const bitsText = (bits) => (bits == null ? "–" : bits.toFixed(3));
 const gainText = (gain) => (gain == null ? "–" : `${gain < 0 ? "−" : "+"}${Math.abs(gain).toFixed(4)}`);
 const countText = (count) => (count == null ? "–" : count.toLocaleString("en"));

@@ -5,7 +5,8 @@ const ROWS = 200;
 // `columns` are [heading, class]; `rows` hold text or elements.
 function table(caption, columns, rows, properties = {}) {
   const head = element("tr", {}, ...columns.map(([title, kind]) => element("th", { scope: "col", class: kind }, title)));
-  const body = rows.map((row) => element("tr", {}, ...row.map((cell, place) => element("td", { class: columns[place][1] }, cell))));
+  const cells = (row) => row.map((cell, place) => element("td", { class: columns[place][1] }, cell));
+  const body = rows.map((row) => element("tr", {}, ...cells(row)));
   const made = element(
     "table", properties, caption ? element("caption", {}, caption) : null,
     element("thead", {}, head), element("tbody", {}, ...body),

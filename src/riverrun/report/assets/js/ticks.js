@@ -19,6 +19,8 @@ function evenTicks(first, last, count) {
   const power = 10 ** Math.floor(Math.log10(least));
   const distance = [1, 2, 5, 10].find((digit) => digit * power >= least * 0.999) * power;
   const found = [];
-  for (let place = Math.ceil(first / distance); place * distance <= last; place++) found.push(Number((place * distance).toPrecision(12)));
+  for (let place = Math.ceil(first / distance); place * distance <= last; place++) {
+    found.push(Number((place * distance).toPrecision(12)));
+  }
   return found;
 }

@@ -20,7 +20,8 @@ function treeSection(facts) {
   if (!facts.nodes.length) return null;
   const nodes = inOrder(facts.nodes);
   const names = nodes.map((node) => node.id);
-  const canvas = drawn("svg", { class: "tree", role: "listbox", "aria-label": "Nodes of the tree", height: nodes.length * ROW + MARGIN });
+  const height = nodes.length * ROW + MARGIN;
+  const canvas = drawn("svg", { class: "tree", role: "listbox", "aria-label": "Nodes of the tree", height });
   const box = element("div", { id: "tree" }, canvas);
   const details = element("div", { id: "node", "aria-live": "polite" });
   let focusable = names[0];
@@ -29,7 +30,7 @@ function treeSection(facts) {
     const width = Math.floor(box.clientWidth);
     if (!width) return;
     const focused = canvas.contains(document.activeElement);
-    canvas.setAttribute("viewBox", `0 0 ${width} ${nodes.length * ROW + MARGIN}`);
+    canvas.setAttribute("viewBox", `0 0 ${width} ${height}`);
     canvas.replaceChildren(...treeDrawing(facts, nodes, width));
     for (const row of canvas.querySelectorAll(".row")) {
       row.setAttribute("tabindex", row.dataset.node === focusable ? 0 : -1);
@@ -42,7 +43,8 @@ function treeSection(facts) {
     if (told === view.selected) return;
     told = view.selected;
     const node = facts.nodes.find((one) => one.id === view.selected);
-    details.replaceChildren(node ? nodeDetails(facts, node) : element("p", { class: "quiet hint" }, "Choose a node to see it everywhere, and what it is made of."));
+    const hint = "Choose a node to see it everywhere, and what it is made of.";
+    details.replaceChildren(node ? nodeDetails(facts, node) : element("p", { class: "quiet hint" }, hint));
   };
   canvas.addEventListener("focusin", ({ target }) => { focusable = rowOf(target) ?? focusable; });
   const rowOf = (target) => target.closest?.(".row")?.dataset.node;
@@ -80,7 +82,8 @@ function treeDrawing(facts, nodes, width) {
     drawn("line", { class: "gridline", x1: position(tokens), x2: position(tokens), y1: MARGIN - 6, y2: bottom }),
     drawn("text", { class: "axis", x: position(tokens), y: 13, "text-anchor": "middle" }, tokensText(tokens)),
   ]);
-  return [drawn("g", { "aria-hidden": "true" }, ...axis), ...nodes.map((node) => treeRow(facts, node, { labels, position, rows, width }))];
+  const layout = { labels, position, rows, width };
+  return [drawn("g", { "aria-hidden": "true" }, ...axis), ...nodes.map((node) => treeRow(facts, node, layout))];
 }
 
 // A function from tokens to a place between two, with the `ticks` of its axis.
@@ -88,7 +91,8 @@ function tokensPosition(nodes, left, right) {
   const last = Math.max(...nodes.map((node) => node.tokens), 1);
   const starts = nodes.map((node) => node.fork?.tokens ?? 0).filter((tokens) => tokens > 0);
   const first = Math.min(last / 30, ...starts.map((tokens) => tokens / 2));
-  const share = (tokens) => (view.log ? Math.log(Math.max(tokens, first) / first) / Math.log(last / first) : tokens / last);
+  const share = (tokens) =>
+    view.log ? Math.log(Math.max(tokens, first) / first) / Math.log(last / first) : tokens / last;
   const position = (tokens) => left + (right - left) * share(tokens);
   position.ticks = ticksBetween(view.log ? first : 0, last, view.log, (right - left) / 56);
   return position;
@@ -105,21 +109,23 @@ function treeRow(facts, node, { labels, position, rows, width }) {
   for (const place of merge ? node.parents : node.fork ? [node.fork] : []) {
     if (!rows.has(place.node)) continue;
     const bend = merge ? `L${position(node.tokens)} ${y}` : `V${y}`;
-    const dash = merge ? "2 3" : "none";
-    parts.push(drawn("path", { ...line, "stroke-width": 1.3, "stroke-dasharray": dash, d: `M${position(place.tokens)} ${rows.get(place.node)}${bend}` }));
+    const joint = { ...line, "stroke-width": 1.3, "stroke-dasharray": merge ? "2 3" : "none" };
+    parts.push(drawn("path", { ...joint, d: `M${position(place.tokens)} ${rows.get(place.node)}${bend}` }));
   }
   if (merge) {
     const x = position(node.tokens);
     parts.push(drawn("path", { fill: colour, d: `M${x - 6} ${y}L${x} ${y - 6}L${x + 6} ${y}L${x} ${y + 6}Z` }));
   } else {
     parts.push(drawn("path", { ...line, d: `M${position(from)} ${y}H${position(node.tokens)}` }));
+    const mark = { cy: y, r: 2.6, fill: "var(--paper)", stroke: colour, "stroke-width": 1.4 };
     for (const { tokens } of node.checkpoints) {
-      if (tokens >= from) parts.push(drawn("circle", { cx: position(tokens), cy: y, r: 2.6, fill: "var(--paper)", stroke: colour, "stroke-width": 1.4 }));
+      if (tokens >= from) parts.push(drawn("circle", { ...mark, cx: position(tokens) }));
     }
   }
   const best = facts.answer?.readout;
   if (best?.node === node.id) {
-    parts.push(drawn("circle", { cx: position(best.tokens), cy: y, r: 6.5, fill: "none", stroke: "var(--accent)", "stroke-width": 2 }));
+    const ring = { cy: y, r: 6.5, fill: "none", stroke: "var(--accent)", "stroke-width": 2 };
+    parts.push(drawn("circle", { ...ring, cx: position(best.tokens) }));
   }
   parts.push(drawn("rect", { x: 4, y: y - 4, width: 8, height: 8, rx: 2, fill: colour }));
   const room = Math.floor((labels - 18) / 6.6);
@@ -129,8 +135,8 @@ function treeRow(facts, node, { labels, position, rows, width }) {
   return drawn(
     "g",
     {
-      class: faded ? "row faded" : "row", role: "option", id: `row-${node.id}`, "aria-selected": String(chosen), "data-node": node.id,
-      "aria-label": nodeSentence(node),
+      class: faded ? "row faded" : "row", role: "option", id: `row-${node.id}`, "data-node": node.id,
+      "aria-selected": String(chosen), "aria-label": nodeSentence(node),
     },
     drawn("title", {}, nodeSentence(node)),
     ...parts,
