@@ -313,6 +313,8 @@ def test_a_node_that_cannot_be_read_is_left_out_with_a_note(run, file, content):
     page = page_facts(Tree.open(run), note=told.append)
     assert list(by_id(page)) == ["trunk", "end", "on", "merged"]
     assert any("high" in note and "left out" in note for note in page["notes"])
+    assert {point["readout"]["node"] for point in page["envelope"]} <= by_id(page).keys()
+    assert [gain["node"] for gain in page["gains"]] == ["end"]
     assert told == page["notes"]
 
 
@@ -444,7 +446,7 @@ def test_a_tree_of_many_long_nodes_stays_small(run):
                 file.write(json.dumps(line) + "\n")
     page = page_facts(tree)
     curves = [curve for node in page["nodes"] for curve in node["curves"].values()]
-    assert sum(len(curve["steps"]) for curve in curves) < 20_000
+    assert sum(len(curve["steps"]) for curve in curves) < 25_000
     assert len(json.dumps(page)) < 800_000
     for number in range(20):
         curves = by_id(page)[f"b{number}"]["curves"]

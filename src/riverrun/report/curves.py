@@ -9,8 +9,8 @@ from riverrun.report import schema
 from riverrun.report.reading import Line, Read
 from riverrun.report.thinning import MOST, fair_share, thinned
 
-_POINTS = 12_000
-_POINTS_OF_A_NODE = 300
+_POINTS = 8_000
+_POINTS_OF_A_NODE = 600
 """With what else a page holds, 20 nodes stay below a megabyte and 50 below three."""
 _DIGITS = 7
 

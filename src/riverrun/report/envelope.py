@@ -45,8 +45,6 @@ def envelope(offers: Iterable[Bought]) -> list[Bought]:
     stairs: list[Bought] = []
     for offer in sorted(offers, key=lambda offer: (offer.cost, *by_loss(offer.readout))):
         if not stairs or offer.readout.compared < stairs[-1].readout.compared:
-            if stairs and stairs[-1].cost == offer.cost:
-                stairs.pop()
             stairs.append(offer)
     return stairs
 

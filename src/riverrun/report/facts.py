@@ -41,7 +41,6 @@ def page_facts(tree: Tree, *, live: bool = False, note: Callable[[str], None] | 
         with _left_out_if_unreadable(node, notes):
             reads[node.id] = read_node(node)
     offers = {name: _offers(tree, read, notes) for name, read in reads.items()}
-    stairs = envelope(offer for offered in offers.values() for offer in offered)
     points = points_of_a_curve(list(reads.values()))
     nodes: list[schema.Node] = []
     swept: list[schema.Sweep] = []
@@ -51,6 +50,8 @@ def page_facts(tree: Tree, *, live: bool = False, note: Callable[[str], None] | 
             found, averages = node_facts(read, reads, best, points, notes), sweeps(read)
             nodes.append(found)
             swept += averages
+    reads = {node["id"]: reads[node["id"]] for node in nodes}
+    stairs = envelope(offer for name in reads for offer in offers[name])
     page: schema.Page = {
         "run": tree.path.resolve().name,
         "riverrun": riverrun.__version__,

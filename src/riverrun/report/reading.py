@@ -109,7 +109,7 @@ def whole_lines(path: Path) -> list[Record]:
 
 
 def standing(steps: Integers) -> Integers:
-    """The indices of positions [n] that none at or before them follows: what a resume went back over does not count."""
+    """The indices of positions [n] that no equal or lower one follows: what a resume went back over does not count."""
     if not steps.size:
         return steps
     lowest_after = np.minimum.accumulate(steps[::-1])[::-1]
