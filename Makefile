@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Published loss curves, a folder per model size; without it the benchmark of forecasts leaves them out.
 CURVES ?= ../shared/reference/loss_curves
 
-.PHONY: setup quickstart test test-slow lint types bench compare clean
+.PHONY: setup quickstart test test-slow lint types bench compare screenshots clean
 
 # pip comes last into a virtual environment: where it is missing, the last attempt broke off.
 $(BIN)/pip:
@@ -69,6 +69,10 @@ bench: $(VENV)/.dev $(VENV)/mergekit/bin/mergekit-yaml
 compare: $(VENV)/.dev
 	$(BIN)/riverrun compare anytime-tiny
 	$(BIN)/riverrun compare wsds-tiny
+
+# The pictures of the page in the docs, of a run with some branches: make screenshots RUN=runs/quickstart
+screenshots: $(VENV)/.dev
+	$(BIN)/python docs/screenshots.py $(RUN)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

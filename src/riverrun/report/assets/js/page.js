@@ -39,7 +39,8 @@ function follow(first) {
       if (!answer.ok) throw new Error(`${answer.status}`);
       const facts = await answer.json();
       const now = JSON.stringify({ ...facts, written: "" });
-      if (now !== shown && !held) render(facts);
+      if (now === shown || held) return;
+      render(facts);
       shown = now;
     } catch {
       document.getElementById("state").textContent = "The server does not answer; what is shown is the last it said.";
