@@ -142,6 +142,24 @@ def test_the_headline_is_the_answer(opened, made_page):
     assert facts["answer"]["export"] in text(browser, "#answer")
 
 
+def test_the_trunk_is_told_from_the_best_known_for_its_tokens(opened, made_page):
+    facts = copy.deepcopy(made_page())
+    latest = 8000 * 1024
+    for kind, loss in (("raw", 1.3), ("ema-12.5", 1.2), ("ema-25", 1.10721)):
+        facts["nodes"][0]["curves"][f"loss/{kind}"]["values"][-1] = loss
+    assert opened(facts).find_elements(By.ID, "trunk-now") == []  # the answer is this very readout
+    branch = facts["nodes"][1]["id"]
+    dear = {**facts["answer"]["readout"], "node": branch, "name": "raw", "cost": latest + 1, "loss": 0.9}
+    facts["answer"]["readout"] = dear
+    facts["envelope"].append({"readout": dear, "reproduce": None})
+    expected = "trunk, latest: ema-25 1.1072, the best known for 8.19M tokens"
+    assert text(opened(facts), "#trunk-now") == expected
+    dear.update(cost=latest, loss=1.10019, tokens=5_000_000)
+    facts["envelope"][-2:] = [facts["envelope"][-1]]
+    expected = f"above the best known for 8.19M tokens (raw of {branch} at 5M tokens, 1.1002)"
+    assert text(opened(facts), "#trunk-now") == f"trunk, latest: ema-25 1.1072, 0.0070 {expected}"
+
+
 def test_what_a_tree_does_not_have_is_absent(opened, made_page):
     facts = made_page(nodes=1)
     empty = {"answer": None, "forecast": None, "comparison": None, "gains": [], "sweeps": [], "envelope": []}

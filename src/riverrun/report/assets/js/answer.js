@@ -26,6 +26,32 @@ function treeText(nodes) {
   return [...kinds].map(([kind, count]) => `${count} ${count === 1 ? kind : plural[kind]}`).join(", ");
 }
 
+// The best readout where a node was last read out: its name, step, tokens and loss.
+function latestReadout(node) {
+  const ends = Object.entries(node.curves).flatMap(([key, { tokens, steps, values }]) => {
+    const last = values.findLastIndex((value) => value != null);
+    if (last < 0 || !key.startsWith("loss/") || key === "loss/train") return [];
+    return [{ name: key.slice(5), step: steps[last], tokens: tokens[last], loss: values[last] }];
+  });
+  return ends.sort((one, other) => other.tokens - one.tokens || one.loss - other.loss)[0];
+}
+
+// How far the trunk is now from the best known for as many tokens; nothing where it is the answer itself.
+function trunkSentence(facts) {
+  const trunk = facts.nodes.find(({ kind }) => kind === "trunk");
+  const latest = trunk && latestReadout(trunk);
+  const best = latest && facts.envelope[boughtWith(facts, latest.tokens)]?.readout;
+  const same = (readout) => readout.node === trunk.id && readout.name === latest.name && readout.step === latest.step;
+  if (!best || same(facts.answer.readout)) return null;
+  const now = `${trunk.id}, latest: ${latest.name} ${lossText(latest.loss)}`;
+  const budget = `${tokensText(latest.tokens)} tokens`;
+  if (same(best)) return `${now}, the best known for ${budget}`;
+  const apart = latest.loss - best.loss;
+  const side = apart < 0 ? "below" : "above";
+  const known = `${readoutName(best)} at ${tokensText(best.tokens)} tokens, ${lossText(best.loss)}`;
+  return `${now}, ${lossText(Math.abs(apart))} ${side} the best known for ${budget} (${known})`;
+}
+
 function answerSection(facts) {
   const written = `${facts.run} · riverrun ${facts.riverrun} · ${facts.written.slice(0, 16).replace("T", " ")} UTC`;
   const state = element("p", { id: "state" }, written, facts.live ? " · live" : "");
@@ -34,11 +60,13 @@ function answerSection(facts) {
     return element("header", { id: "answer" }, state, element("h1", {}, `${facts.run}: no readout yet`), ...notes);
   }
   const { readout, where, export: exporting, reproduce } = facts.answer;
+  const trunk = trunkSentence(facts);
   return element(
     "header",
     { id: "answer" },
     state,
     element("h1", {}, readoutSentence(readout)),
+    trunk ? element("p", { id: "trunk-now" }, trunk) : null,
     factList([
       ["tree", treeText(facts.nodes)],
       ["found at", `step ${countText(readout.step)} of ${readout.node}`],

@@ -41,9 +41,6 @@ function budgetSection(facts) {
   return section("budgets", "The best for a budget", slider, winner, bestOfNodes(facts));
 }
 
-// The index in the envelope of what a budget buys; -1 where that is nothing.
-const boughtWith = (facts, tokens) => facts.envelope.findLastIndex(({ readout }) => readout.cost <= tokens);
-
 function showNode(name) {
   const button = element("button", { type: "button" }, `show ${name} in the tree`);
   button.addEventListener("click", () => {

@@ -64,6 +64,9 @@ function valueAt(curve, tokens) {
   return curve.values[tokens - xs[low] <= xs[high] - tokens ? low : high];
 }
 
+// The index in the envelope of what a budget buys; -1 where that is nothing.
+const boughtWith = (facts, tokens) => facts.envelope.findLastIndex(({ readout }) => readout.cost <= tokens);
+
 // The best readouts as a line that falls where a larger budget buys a better one.
 function envelopeCurve(facts) {
   const tokens = [];
