@@ -13,6 +13,7 @@ function budgetSection(facts) {
     if (place === told) return;
     told = place;
     const { readout, reproduce } = points[place];
+    const node = facts.nodes.find(({ id }) => id === readout.node);
     const next = points[place + 1]?.readout;
     slider.value = place;
     const span = `From ${tokensText(readout.cost)} ${next ? `to ${tokensText(next.cost)} tokens` : "tokens on"}`;
@@ -26,7 +27,8 @@ function budgetSection(facts) {
         ["found at", `step ${countText(readout.step)} of ${readout.node}`],
         ["bits per byte", bitsText(readout.bits_per_byte)],
         ["cost", budgetText(facts, readout.cost)],
-        ["schedule", facts.nodes.find((node) => node.id === readout.node)?.schedule],
+        ["schedule", node?.schedule],
+        ["peak learning rate", node?.recipe.find(([setting]) => setting === "optimizer.peak_lr")?.[1]],
       ]),
       showNode(readout.node),
       ...(reproduce?.length ? [commands("To make it again:", reproduce)] : []),
