@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import shutil
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -199,9 +200,11 @@ def test_the_slider_names_the_winner_of_each_budget(opened, made_page):
         winner = text(browser, "#winner")
         assert f"the best is {point['readout']['name']}, {point['readout']['loss']:.4f}" in winner
         assert point["reproduce"][0] in winner
-        assert point["readout"]["name"] in browser.find_element(By.ID, "budget").get_attribute(
-            "aria-valuetext"
-        )
+        assert f"schedule\n{facts['nodes'][0]['schedule']}" in winner
+        assert "peak learning rate\n0.002" in winner
+        said = browser.find_element(By.ID, "budget").get_attribute("aria-valuetext")
+        assert point["readout"]["name"] in said
+        assert re.match(r"From \S+ (to \S+ tokens|tokens on): ", said)
 
 
 def test_the_winner_of_a_budget_is_found_in_the_tree(opened, made_page):
@@ -285,6 +288,26 @@ def test_the_switch_makes_the_tokens_of_all_charts_linear_or_logarithmic(opened,
     browser.find_element(By.ID, "log-switch").click()
     assert all(at == pytest.approx((first + last) / 2, rel=0.02) for at, first, last in middles())
     assert browser.find_element(By.ID, "log-switch").get_attribute("aria-pressed") == "false"
+
+
+def test_the_switch_of_the_losses_makes_their_axis_alone_logarithmic(opened, made_page):
+    browser = opened(made_page())
+    middle = "chart('{0}').posToVal(chart('{0}').over.clientHeight / 2, 'y')"
+    ends = "[chart('{0}').scales.y.min, chart('{0}').scales.y.max]"
+
+    def look(chart):
+        return ask(browser, middle.format(chart)), *ask(browser, ends.format(chart))
+
+    before = look("lr-chart")
+    at, low, high = look("loss-chart")
+    assert at == pytest.approx((low + high) / 2, rel=0.01)
+    browser.find_element(By.ID, "log-loss-switch").click()
+    at, low, high = look("loss-chart")
+    assert at == pytest.approx((low * high) ** 0.5, rel=0.01)
+    assert high / low > 1.3
+    assert look("lr-chart") == before
+    assert browser.find_element(By.ID, "log-loss-switch").get_attribute("aria-pressed") == "true"
+    assert browser.find_element(By.ID, "log-switch").get_attribute("aria-pressed") == "true"
 
 
 def test_charts_above_each_other_are_aligned_and_share_the_cursor_and_the_zoom(opened, made_page):

@@ -47,16 +47,19 @@ function valuesRange(curves, [first, last], log) {
     }
   }
   if (!(high >= low)) return log ? [0.1, 1] : [0, 1];
-  if (log) return [low / 1.15, high * 1.15];
+  if (log) {
+    const factor = high > low ? (high / low) ** 0.06 : 1.15;
+    return [low / factor, high * factor];
+  }
   const room = (high - low || Math.abs(high) || 1) * 0.06;
   return [low - room, high + room];
 }
 
-// `options`: id, label, curves, text (of a value), height, and where wanted logValues, zero (y begins at 0), paint (draws
+// `options`: id, label, curves, text (of a value), height, and where wanted logValues (a function: whether their axis is logarithmic), zero (y begins at 0), paint (draws
 // under the curves), moved (told the tokens under the cursor, or null), extent (curves whose tokens the axis spans), fixed
 // (does not follow the zoom of the others).
 function chart(options) {
-  const { id, label, curves, text, height = 240 } = options;
+  const { id, label, curves, text, height = 240, logValues = () => false } = options;
   const frame = element("div", { class: "chart", role: "img", "aria-label": label });
   frame.style.minHeight = `${height}px`;   // so that nothing moves when it is drawn
   const asTable = folded(`${id}-table`, "as a table", () => curvesTable(label, curves, text));
@@ -68,7 +71,7 @@ function chart(options) {
 
   function scales() {
     const [min, max] = options.fixed || !view.zoom ? tokensRange(options.extent ?? curves) : zoomRange();
-    const [low, high] = valuesRange(curves, [min, max], options.logValues);
+    const [low, high] = valuesRange(curves, [min, max], logValues());
     plot.setScale("x", { min, max });
     plot.setScale("y", { min: options.zero ? 0 : low, max: high });
   }
@@ -109,11 +112,11 @@ function chart(options) {
         padding: [8, 12, 0, 0],
         scales: {
           x: { time: false, auto: false, distr: view.log ? 3 : 1, log: 10 },
-          y: { auto: false, distr: options.logValues ? 3 : 1, log: 10 },
+          y: { auto: false, distr: logValues() ? 3 : 1, log: 10 },
         },
         axes: [
           { ...axis, scale: "x", size: 30, splits: placed(view.log, "width", 64), values: named(tokensText) },
-          { ...axis, scale: "y", size: AXIS, splits: placed(options.logValues, "height", 28), values: named(options.tick ?? text) },
+          { ...axis, scale: "y", size: AXIS, splits: placed(logValues(), "height", 28), values: named(options.tick ?? text) },
         ],
         series: [null, ...curves.map((curve) => seriesOf(curve))],
         cursor: {

@@ -17,7 +17,7 @@ function lossSection(facts) {
     chart({
       id: "loss-chart",
       label: "Loss in nats per token over tokens: raw solid, averages dashed, the best at each budget bold",
-      curves: all, text: lossText, tick: lossTick, height: 380, extent, moved,
+      curves: all, text: lossText, tick: lossTick, height: 380, extent, moved, logValues: () => view.logLoss,
       paint: (plot, pen) => budgetLine(facts, plot, pen),
     }),
     rates.length
@@ -43,24 +43,31 @@ function budgetLine(facts, plot, pen) {
   pen.stroke();
 }
 
-function axisControls(hasEnvelope) {
-  const logarithmic = element("button", { type: "button", id: "log-switch" }, "logarithmic tokens");
-  const whole = element("button", { type: "button", id: "whole" }, "reset zoom");
-  const show = () => {
-    logarithmic.setAttribute("aria-pressed", view.log);
-    whole.disabled = view.zoom == null;
-  };
-  logarithmic.addEventListener("click", () => {
-    view.log = !view.log;
+function axisSwitch(id, title, choice) {
+  const button = element("button", { type: "button", id }, title);
+  const show = () => button.setAttribute("aria-pressed", view[choice]);
+  button.addEventListener("click", () => {
+    view[choice] = !view[choice];
     redrawCharts();
     changeView(() => {});
   });
+  watch(show);
+  show();
+  return button;
+}
+
+function axisControls(hasEnvelope) {
+  const whole = element("button", { type: "button", id: "whole" }, "reset zoom");
+  const show = () => { whole.disabled = view.zoom == null; };
   whole.addEventListener("click", () => changeView(() => { view.zoom = null; }));
   watch(show);
   show();
   const envelope = hasEnvelope ? kindSwitch("envelope", "best at each budget") : null;
   const help = element("span", { class: "quiet" }, "Drag over a chart to zoom.");
-  return element("div", { class: "controls" }, logarithmic, whole, envelope, help);
+  const switches = [
+    axisSwitch("log-switch", "logarithmic tokens", "log"), axisSwitch("log-loss-switch", "logarithmic loss", "logLoss"),
+  ];
+  return element("div", { class: "controls" }, ...switches, whole, envelope, help);
 }
 
 function nodesSwitch(facts) {

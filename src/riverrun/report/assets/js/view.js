@@ -5,6 +5,7 @@ const view = {
   without: new Set(),       // kinds of curve not drawn: "train", "raw", "ema-25", ...
   selected: null,           // a node's name
   log: true,                // tokens on a logarithmic axis
+  logLoss: false,           // losses on one
   zoom: null,               // [first, last] tokens
   budget: null,             // tokens; null is the largest
   open: new Set(),          // what is unfolded
