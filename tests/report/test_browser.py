@@ -2,14 +2,21 @@
 
 import copy
 import json
+import math
+import os
 import re
 import shutil
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from riverrun.cli import main
+from riverrun.report.facts import page_facts
 from riverrun.report.page import render
+from riverrun.runs import Tree
+from riverrun.train.costs import recorded_plan
 
 webdriver = pytest.importorskip("selenium.webdriver")
 By = pytest.importorskip("selenium.webdriver.common.by").By
@@ -26,6 +33,30 @@ pytestmark = [
 # The callback that would run every few seconds runs when a test says so.
 HAND_DRIVEN = "window.polls = []; window.setInterval = (poll) => window.polls.push(poll);"
 HOSTILE = "</script><b>"
+LONG = """\
+seed = 3
+[model]
+family = "llama"
+layers = 1
+width = 16
+heads = 2
+context = 16
+[data]
+corpus = "bundled"
+[batch]
+sequences = 4
+[optimizer]
+peak_lr = 1e-2
+[schedule]
+kind = "inverse-sqrt"
+warmup = "5 steps"
+offset = "20 steps"
+[averaging]
+tracks = ["half-life:4"]
+[engine]
+device = "cpu"
+threads = 1
+"""
 
 
 @pytest.fixture(scope="module")
@@ -423,6 +454,67 @@ def test_a_large_tree_is_drawn(opened, made_page):
     print(f"50 nodes of 2,000 points a curve: all charts drawn after {milliseconds:.0f} ms")
     assert len(browser.find_elements(By.CSS_SELECTOR, ".tree .row")) == 50
     assert shown(browser, "lr-chart") == 49
+
+
+@pytest.fixture
+def long_tree(tmp_path):
+    """A trunk and 49 branches whose records have 100,000 lines each; the branches share one file of them."""
+    recipe, run = tmp_path / "tiny.toml", tmp_path / "run"
+    recipe.write_text(LONG)
+    assert main(["train", str(recipe), "--run", str(run), "--until", "6 steps", "--quiet"]) == 0
+    decay = ["--at", "6", "--length", "2 steps", "--name", "b0", "--quiet"]
+    assert main(["branch", str(run), *decay]) == 0
+    tree = Tree.open(run)
+    own = json.loads((run / "branches" / "b0" / "node.json").read_text())
+    for node in (tree.trunk, tree.branch("b0")):
+        plan, begins = recorded_plan(node), node.parent.step if node.parent else 0
+        node.metrics_path.write_text("".join(lines_of(plan, begins + 1, 100_000)))
+    for number in range(1, 49):
+        folder = run / "branches" / f"b{number}"
+        folder.mkdir()
+        (folder / "node.json").write_text(json.dumps(own | {"id": folder.name}))
+        os.link(run / "branches" / "b0" / "metrics.jsonl", folder / "metrics.jsonl")
+    return tree
+
+
+def lines_of(plan, first, count):
+    for step in range(first, first + count):
+        loss = 1 + 5 * (step + 60) ** -0.4
+        line = {
+            "step": step,
+            "tokens": plan.tokens(step),
+            "loss/train": loss + 0.05 * math.sin(7 * step),
+            "lr": 0.01 * step**-0.5,
+            "gradient_norm": 1 + 0.3 * math.sin(3 * step),
+        }
+        if step % 500 == 0:
+            line |= {
+                "loss/raw": loss,
+                "bpb/raw": 1.4 * loss,
+                "loss/ema-4": loss - 0.01,
+                "bpb/ema-4": 1.4 * loss,
+            }
+        yield json.dumps(line) + "\n"
+
+
+@pytest.mark.slow
+def test_a_tree_of_many_long_records_is_read_and_drawn(opened, long_tree):
+    begun = time.perf_counter()
+    facts = page_facts(long_tree)
+    seconds = time.perf_counter() - begun
+    size = len(render(facts).encode())
+    assert size < 3_000_000
+    browser = opened(facts)
+    milliseconds = ask(browser, "performance.now()")
+    print(
+        f"50 nodes of 100,000 lines: read in {seconds:.1f} s, {size:,} bytes, drawn after {milliseconds:.0f} ms"
+    )
+    assert len(browser.find_elements(By.CSS_SELECTOR, ".tree .row")) == 50
+    assert shown(browser, "lr-chart") == 50
+    assert shown(browser, "loss-chart") == 2 * 50 + 1
+    longest = max(facts["nodes"], key=lambda node: node["step"])
+    assert longest["step"] == 100_006
+    assert facts["nodes"][0]["curves"]["loss/train"]["steps"][-1] == 100_000
 
 
 @pytest.fixture
