@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -167,6 +169,35 @@ def test_of_a_long_record_the_command_is_named_alone(riverrun, run, monkeypatch)
     (line,) = (line for line in ended.out.splitlines() if line.startswith("See it as a page: "))
     assert line.endswith("riverrun report run")
     assert not (run / "report.html").exists()
+
+
+def test_a_forecast_that_takes_long_is_left_to_the_command_that_makes_one(riverrun, run, monkeypatch):
+    from riverrun.cli import page
+
+    monkeypatch.setattr(page, "_QUICK_UPDATES", 60)
+    shutil.move(run, "my run")
+    assert "takes a while" not in " ".join(trained_further(riverrun, 60)["notes"])
+    (note,) = (note for note in trained_further(riverrun, 61)["notes"] if "takes a while" in note)
+    command = note.partition(" is left to ")[2]
+    assert command.endswith("riverrun report 'my run'")
+    told = riverrun(*shlex.split(command)[1:]).err
+    assert "takes a while" not in told
+
+
+def trained_further(riverrun, step):
+    """The page that training to a step leaves."""
+    riverrun("train", "tiny.toml", "--run", "my run", "--until", f"{step} steps")
+    return facts_in(Path("my run/report.html"))
+
+
+def test_a_record_that_is_removed_between_two_looks_fails_no_run(riverrun, here, monkeypatch):
+    glob, pattern = Path.glob, "**/metrics.jsonl"
+    gone = [here / "run/branches/gone/metrics.jsonl"]
+    monkeypatch.setattr(Path, "glob", lambda folder, all: gone if all == pattern else glob(folder, all))
+    ended = riverrun("train", "tiny.toml", "--run", "run", "--until", "20 steps")
+    assert (ended.code, ended.err) == (0, "")
+    assert "Its page could not be written (" in ended.out
+    assert "Next, write with the best model" in ended.out
 
 
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyError("loss")])

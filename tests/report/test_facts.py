@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import shutil
 from fractions import Fraction
 from itertools import pairwise
@@ -394,6 +395,15 @@ def test_without_the_packages_of_forecasts_there_is_none_and_a_note(grown, monke
     page = page_facts(Tree.open(grown))
     assert page["forecast"] is None
     assert any(note.startswith("No forecast: needs scipy") for note in page["notes"])
+
+
+def test_of_very_many_updates_the_command_is_named_that_forecasts_them(run, monkeypatch):
+    pytest.importorskip("scipy")
+    monkeypatch.setattr("riverrun.report.forecast._MOST_UPDATES", 10)
+    page = page_facts(Tree.open(run.rename(run.parent / "my run")))
+    (note,) = (note for note in page["notes"] if note.startswith("No forecast: "))
+    command = shlex.split(note.partition("; ")[2].removesuffix(" does it"))
+    assert command[1:] == ["forecast", str(run.parent / "my run")]
 
 
 def test_a_tree_of_a_comparison_has_its_table_and_claims(run):

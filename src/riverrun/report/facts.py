@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,23 +14,27 @@ from riverrun.report.answer import answer, reproduce
 from riverrun.report.comparison import comparison
 from riverrun.report.curves import points_of_a_curve
 from riverrun.report.envelope import Bought, envelope, shown
-from riverrun.report.forecast import forecast
+from riverrun.report.forecast import forecast_of_trunk
 from riverrun.report.gains import gains
 from riverrun.report.nodes import node_facts
 from riverrun.report.reading import Read, read_node
 from riverrun.report.sweeps import sweeps
 from riverrun.runs import Node, RunError, Tree
 from riverrun.runs.node import TRUNK
+from riverrun.train.commands import program
 from riverrun.train.costs import by_loss, path
 from riverrun.train.session import recorded_recipe
 
 
-def page_facts(tree: Tree, *, live: bool = False, note: Callable[[str], None] | None = None) -> schema.Page:
+def page_facts(
+    tree: Tree, *, live: bool = False, forecast: bool = True, note: Callable[[str], None] | None = None
+) -> schema.Page:
     """All that the page shows, as plain data whose numbers are finite or None.
 
     Args:
         tree: may be in training meanwhile.
         live: whether the page is to ask for news.
+        forecast: whether a law is fitted, which takes a while for long runs.
         note: told about each thing that is left out, as the page's own notes are.
 
     Raises:
@@ -51,6 +56,9 @@ def page_facts(tree: Tree, *, live: bool = False, note: Callable[[str], None] | 
             nodes.append(found)
             swept += averages
     reads = {node["id"]: reads[node["id"]] for node in nodes}
+    if not forecast:
+        command = shlex.join([program(), "report", str(tree.path)])
+        notes.append(f"No forecast: the fit takes a while, and is left to {command}")
     stairs = envelope(offer for name in reads for offer in offers[name])
     page: schema.Page = {
         "run": tree.path.resolve().name,
@@ -66,7 +74,7 @@ def page_facts(tree: Tree, *, live: bool = False, note: Callable[[str], None] | 
         "nodes": nodes,
         "gains": gains(reads, notes),
         "sweeps": swept,
-        "forecast": forecast(tree, reads, notes),
+        "forecast": forecast_of_trunk(tree, reads, notes) if forecast else None,
         "comparison": comparison(tree),
         "notes": notes,
     }

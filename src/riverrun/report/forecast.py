@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -15,6 +16,7 @@ from riverrun.report import schema
 from riverrun.report.reading import Read
 from riverrun.runs import Node, Tree
 from riverrun.runs.node import TRUNK
+from riverrun.train.commands import program
 from riverrun.train.curves import TRAIN, Losses
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ _MOST_UPDATES = 500_000
 """On the ways to all nodes together; beyond, a fit takes too long for a page."""
 
 
-def forecast(tree: Tree, reads: Mapping[str, Read], notes: list[str]) -> schema.Forecast | None:
+def forecast_of_trunk(tree: Tree, reads: Mapping[str, Read], notes: list[str]) -> schema.Forecast | None:
     """The losses of the trunk's weights and averages from now on; None, and a note why, where no law can be fitted."""
     try:
         require_packages("No forecast", "forecast", {"scipy": "the fit"})
@@ -36,9 +38,8 @@ def forecast(tree: Tree, reads: Mapping[str, Read], notes: list[str]) -> schema.
 
         length = sum(read.step for read in reads.values())
         if length > _MOST_UPDATES:
-            notes.append(
-                f"No forecast: {length:,} updates are many to fit; riverrun forecast {tree.path} does it"
-            )
+            command = shlex.join([program(), "forecast", str(tree.path)])
+            notes.append(f"No forecast: {length:,} updates are many to fit; {command} does it")
             return None
         source = source_of_run(tree.path, TRUNK, _AFTER, lambda node: _losses_of(reads, node))
         counts = tuple((curve.name, curve.steps.size) for curve in source.curves if curve.series != TRAIN)
