@@ -201,6 +201,42 @@ def test_what_a_tree_does_not_have_is_absent(opened, made_page):
     assert text(browser, "h1") == "made: no readout yet"
 
 
+def test_a_run_that_has_not_begun_has_a_tree_without_an_axis(opened, made_page):
+    facts = made_page(nodes=1)
+    empty = {"answer": None, "forecast": None, "comparison": None, "gains": [], "sweeps": [], "envelope": []}
+    begun = {"step": 0, "tokens": 0, "own_tokens": 0, "checkpoints": [], "curves": {}, "best": None}
+    browser = opened({**facts, **empty, "nodes": [{**facts["nodes"][0], **begun}]})
+    assert row(browser, "trunk").is_displayed()
+    assert browser.find_elements(By.CSS_SELECTOR, ".tree text.axis") == []
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_curves_of_one_point_or_none_that_is_a_number_are_drawn(opened, made_page, left):
+    facts = copy.deepcopy(made_page())
+    for curve in (curve for node in facts["nodes"] for curve in node["curves"].values()):
+        for key in curve:
+            curve[key] = curve[key][:1]
+        curve["values"] = curve["values"] if left else [None]
+    browser = opened(facts)
+    for switch in ("log-switch", "log-loss-switch"):
+        browser.find_element(By.ID, switch).click()
+    assert ("–" in text(browser, "#legend tbody tr")) == (not left)
+
+
+def test_a_node_whose_relatives_are_gone_is_in_the_tree(opened, made_page):
+    facts = copy.deepcopy(made_page())
+    facts["nodes"][1]["parent"] = facts["nodes"][1]["fork"]["node"] = "gone"
+    facts["nodes"][4]["parents"][0]["node"] = facts["envelope"][0]["readout"]["node"] = "gone"
+    browser = opened(facts)
+    choose(browser, facts["nodes"][1]["id"])
+    assert "gone at step 1,800" in text(browser, "#node")
+    slide_to(browser, 0)
+    assert "the best is raw of gone" in text(browser, "#winner")
+    assert (
+        browser.find_elements(By.CSS_SELECTOR, "#winner .controls button") == []
+    )  # there is nothing to show
+
+
 def test_a_name_that_is_markup_is_text(opened, made_page):
     facts = copy.deepcopy(made_page())
     facts["nodes"][1]["id"] = facts["answer"]["readout"]["node"] = HOSTILE
@@ -211,6 +247,43 @@ def test_a_name_that_is_markup_is_text(opened, made_page):
     assert text(browser, "#node h3") == HOSTILE
     assert "<img src=x onerror=alert(1)>" in text(browser, "#node")
     assert browser.find_elements(By.CSS_SELECTOR, "b, img, i") == []
+
+
+def test_no_text_of_the_facts_is_markup(opened, made_page):
+    browser = opened(hostile(made_page()))
+    row(browser, f"{HOSTILE}trunk").find_element(By.TAG_NAME, "text").click()
+    for _ in range(2):  # what is folded out may hold what is folded
+        browser.execute_async_script(
+            "document.querySelectorAll('details').forEach((one) => { one.open = true; }); setTimeout(arguments[0]);"
+        )
+    drawn(browser)
+    page = ask(browser, "document.getElementById('page').textContent")
+    told = (
+        "sources",
+        "event",
+        "statement",
+        "columns",
+        "rows",
+        "profile",
+        "law",
+        "notes",
+        "export",
+        "where",
+        "hash",
+    )
+    assert [key for key in told if f"{HOSTILE}{key}:" not in page] == []
+    assert browser.find_elements(By.CSS_SELECTOR, "b, img, i") == []
+
+
+def hostile(content, key=""):
+    """The same, with markup before every text that is no word of the schema's own."""
+    if isinstance(content, dict):
+        return {name: hostile(value, name) for name, value in content.items()}
+    if isinstance(content, list):
+        return [hostile(value, key) for value in content]
+    if not isinstance(content, str) or key in ("kind", "chosen_by", "written", "time", "verdict"):
+        return content
+    return f"{HOSTILE}{content}" if key in ("id", "node", "parent") else f"{HOSTILE}{key}: {content}"
 
 
 def test_an_inserted_script_would_not_run(browser, made_page, tmp_path):
@@ -571,6 +644,26 @@ def test_a_live_page_follows_and_keeps_what_its_reader_chose(live):
     assert text(browser, "#node h3") == "trunk"
     assert ask(browser, "document.querySelector('#loss-chart details').open")
     assert ask(browser, "document.activeElement.id") == "loss-chart-table-summary"
+
+
+def test_the_keyboard_stays_where_it_was_in_a_live_tree(live):
+    browser, facts = live
+    row(browser, "trunk").send_keys(Keys.ARROW_DOWN)
+    facts["answer"]["readout"]["loss"] = 0.5
+    poll(browser)
+    branch = browser.switch_to.active_element
+    assert branch.get_attribute("data-node") == facts["nodes"][1]["id"]
+    branch.send_keys(Keys.ARROW_DOWN)
+    assert browser.switch_to.active_element.get_attribute("data-node") == facts["nodes"][2]["id"]
+
+
+def test_nothing_is_faded_for_a_chosen_node_that_is_gone(live):
+    browser, facts = live
+    choose(browser, facts["nodes"][3]["id"])
+    del facts["nodes"][3]
+    poll(browser)
+    assert browser.find_elements(By.CSS_SELECTOR, ".tree .faded, #node h3") == []
+    assert ask(browser, "chart('lr-chart').series.slice(1).map(({alpha}) => alpha)") == [1, 1, 1]
 
 
 def test_a_live_page_is_left_alone_while_nothing_is_new(live):

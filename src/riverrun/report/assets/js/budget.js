@@ -30,7 +30,7 @@ function budgetSection(facts) {
         ["schedule", node?.schedule],
         ["peak learning rate", node?.recipe.find(([setting]) => setting === "optimizer.peak_lr")?.[1]],
       ]),
-      showNode(readout.node),
+      ...(node ? [showNode(node.id)] : []),
       ...(reproduce?.length ? [commands("To make it again:", reproduce)] : []),
     );
   };
@@ -44,7 +44,7 @@ function budgetSection(facts) {
 }
 
 function showNode(name) {
-  const button = element("button", { type: "button" }, `show ${name} in the tree`);
+  const button = element("button", { type: "button", id: "winner-in-tree" }, `show ${name} in the tree`);
   button.addEventListener("click", () => {
     changeView(() => { view.selected = name; });
     document.getElementById("nodes").scrollIntoView();

@@ -39,7 +39,7 @@ function eventsList(nodes) {
     health.events.map(({ time, event, step, text }) => [time.slice(0, 19).replace("T", " "), id, event, countText(step), text]),
   );
   if (!rows.length) return null;
-  const columns = [["time", ""], ["node", "name"], ["event", ""], ["step", "number"], ["", "name"]];
+  const columns = [["time", ""], ["node", "name"], ["event", ""], ["step", "number"], ["what", "name"]];
   rows.sort(([one], [other]) => one.localeCompare(other));
   return folded("events", `${rows.length} events`, () => table("Events", columns, rows));
 }

@@ -71,8 +71,8 @@ function axisControls(hasEnvelope) {
 }
 
 function nodesSwitch(facts) {
-  const all = element("button", { type: "button" }, "show all");
-  const none = element("button", { type: "button" }, "hide all");
+  const all = element("button", { type: "button", id: "nodes-shown" }, "show all");
+  const none = element("button", { type: "button", id: "nodes-hidden" }, "hide all");
   all.addEventListener("click", () => changeView(() => view.hidden.clear()));
   none.addEventListener("click", () => changeView(() => { view.hidden = new Set(facts.nodes.map(({ id }) => id)); }));
   return element("div", { class: "controls" }, all, none);

@@ -11,10 +11,12 @@ function render(facts) {
   const place = document.getElementById("page");
   const focused = document.activeElement?.id;
   const scrolled = window.scrollY;
+  if (!facts.nodes.some(({ id }) => id === view.selected)) view.selected = null;
   for (const one of charts) one.remove();
   charts.clear();
   watchers = [];
   place.replaceChildren(...SECTIONS.map((make) => make(facts)).filter((made) => made != null));
+  redrawCharts();                      // the tree at once, that its rows can have the focus
   window.scrollTo(0, scrolled);
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
 }

@@ -94,7 +94,7 @@ function tokensPosition(nodes, left, right) {
   const share = (tokens) =>
     view.log ? Math.log(Math.max(tokens, first) / first) / Math.log(last / first) : tokens / last;
   const position = (tokens) => left + (right - left) * share(tokens);
-  position.ticks = ticksBetween(view.log ? first : 0, last, view.log, (right - left) / 56);
+  position.ticks = last > 1 ? ticksBetween(view.log ? first : 0, last, view.log, (right - left) / 56) : [];
   return position;
 }
 
