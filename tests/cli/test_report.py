@@ -95,6 +95,19 @@ def test_a_place_that_cannot_be_is_named_before_anything_is_written(
     assert files_below(here) == before
 
 
+@pytest.mark.parametrize("option", ["--out", "--png"])
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_not_replaced_by_one(option, make, riverrun, run, here, files_below):
+    """Least of all a device such as /dev/null, by someone who may."""
+    make("place.png")
+    before = files_below(run)
+    assert riverrun("report", "run", option, "place.png").complaint == (
+        f"{option}: got place.png, which is there and is no file; name another"
+    )
+    assert not (here / "place.png").is_file()
+    assert files_below(run) == before
+
+
 def test_without_matplotlib_the_page_is_written_and_the_figure_names_its_extra(riverrun, run, monkeypatch):
     from riverrun import extras
 

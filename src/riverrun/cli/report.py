@@ -32,10 +32,14 @@ def report(
             raise SettingError(f"--png: got {str(png)!r}; a figure is written as .png or .svg")
         require_packages("report --png", "report", {"matplotlib": "the figure"})
     for option, target in {"--out": out, "--png": png}.items():
-        if target is not None and not target.parent.is_dir():
+        if target is None:
+            continue
+        if not target.parent.is_dir():
             raise SettingError(
                 f"{option}: got {target}, but there is no directory {target.parent}; make it first"
             )
+        if target.exists() and not target.is_file():
+            raise SettingError(f"{option}: got {target}, which is there and is no file; name another")
     tree = Tree.open(run)
     facts = page_facts(tree, note=lambda text: print(text, file=sys.stderr))
     said = sys.stderr if json else sys.stdout
