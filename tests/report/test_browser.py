@@ -514,6 +514,19 @@ def test_in_the_dark_paper_and_charts_are_dark(opened, made_page):
     assert light[1] != dark[1]
 
 
+def test_paper_is_light_whatever_the_screen_is(opened, made_page):
+    browser = opened(made_page())
+    look = """["#comparison .holds", "#legend .swatch", "body"].map((one) => {
+        const {color, backgroundColor} = getComputedStyle(document.querySelector(one));
+        return one === "#comparison .holds" ? color : backgroundColor;
+    })"""
+    light = ask(browser, look)
+    dark = {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
+    assert ask(browser, look) == [*light[:2], "rgb(255, 255, 255)"]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 @pytest.mark.parametrize("nodes", [5, 50])
 def test_a_phone_scrolls_in_one_direction(opened, made_page, nodes):
     browser = opened(made_page(nodes=nodes, points=20), width=360)
@@ -655,6 +668,18 @@ def test_the_keyboard_stays_where_it_was_in_a_live_tree(live):
     assert branch.get_attribute("data-node") == facts["nodes"][1]["id"]
     branch.send_keys(Keys.ARROW_DOWN)
     assert browser.switch_to.active_element.get_attribute("data-node") == facts["nodes"][2]["id"]
+
+
+def test_a_legend_that_was_scrolled_stays_so_in_a_live_page(live):
+    browser, facts = live
+    size = {"width": 360, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    place = "document.getElementById('legend').scrollLeft"
+    browser.execute_script(f"{place} = 60")
+    facts["answer"]["readout"]["loss"] = 0.5
+    poll(browser)
+    assert "0.5000 nats" in text(browser, "h1")
+    assert ask(browser, place) == 60
 
 
 def test_nothing_is_faded_for_a_chosen_node_that_is_gone(live):

@@ -14,7 +14,7 @@ from riverrun.report import schema
 
 # In this order they are one module; each uses names of those before it.
 SCRIPTS = (
-    "elements", "numbers", "view", "colours", "tables", "ticks", "charts", "curves", "answer", "losses", "budget",
+    "view", "elements", "numbers", "colours", "tables", "ticks", "charts", "curves", "answer", "losses", "budget",
     "node", "tree", "averages", "forecast", "comparison", "health", "page",
 )  # fmt: skip
 

@@ -11,6 +11,7 @@ function render(facts) {
   const place = document.getElementById("page");
   const focused = document.activeElement?.id;
   const scrolled = window.scrollY;
+  const { scrollLeft: left, scrollTop: top } = document.getElementById("legend") ?? {};
   if (!facts.nodes.some(({ id }) => id === view.selected)) view.selected = null;
   for (const one of charts) one.remove();
   charts.clear();
@@ -18,6 +19,7 @@ function render(facts) {
   place.replaceChildren(...SECTIONS.map((make) => make(facts)).filter((made) => made != null));
   redrawCharts();                      // the tree at once, that its rows can have the focus
   window.scrollTo(0, scrolled);
+  document.getElementById("legend")?.scrollTo({ left, top });
   if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
 }
 
