@@ -55,9 +55,9 @@ function valuesRange(curves, [first, last], log) {
   return [low - room, high + room];
 }
 
-// `options`: id, label, curves, text (of a value), height, and where wanted logValues (a function: whether their axis is logarithmic), zero (y begins at 0), paint (draws
-// under the curves), moved (told the tokens under the cursor, or null), extent (curves whose tokens the axis spans), fixed
-// (does not follow the zoom of the others).
+// `options`: id, label, curves, text (of a value), height, and where wanted logValues (says whether their axis is
+// logarithmic), zero (y begins at 0), paint (draws under the curves), moved (told the tokens under the cursor, or null),
+// extent (curves whose tokens the axis spans), fixed (does not follow the zoom of the others).
 function chart(options) {
   const { id, label, curves, text, height = 240, logValues = () => false } = options;
   const frame = element("div", { class: "chart", role: "img", "aria-label": label });

@@ -20,7 +20,8 @@ function healthSection(facts) {
       { class: "pairs" },
       norms.length
         ? element("div", {}, element("h3", {}, "Gradient norm"), chart({
-            id: "norm-chart", label: "Norm of the gradient over tokens", curves: norms, text: rateText, height: 180, logValues: () => true,
+            id: "norm-chart", label: "Norm of the gradient over tokens", curves: norms, text: rateText, height: 180,
+            logValues: () => true,
           }))
         : null,
       speeds.length
