@@ -145,7 +145,8 @@ def eval_repr(schedule):
 
 def test_every_kind_is_registered(schedule):
     assert kinds()[schedule.kind] is type(schedule)
-    assert set(kinds()) == {
+    ours = {name for name, kind in kinds().items() if kind.__module__.startswith("riverrun.")}
+    assert ours == {  # pages of the docs that ran before may have registered more
         "constant",
         "inverse-sqrt",
         "power-decay",
