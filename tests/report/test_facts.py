@@ -9,17 +9,13 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from riverrun.cli import main
 from riverrun.grid import Grid, markdown_table
 from riverrun.report import facts as facts_module
 from riverrun.report.facts import page_facts
 from riverrun.report.health import interruptions
-from riverrun.report.reading import whole_lines
 from riverrun.runs import RunError, Tree
-from riverrun.runs.metrics import read_records, to_json
 from riverrun.train.costs import best_readout_of, best_within, reached, recorded_plan
 from riverrun.units import Duration
 
@@ -243,27 +239,6 @@ def test_throughput_is_of_the_way_that_counts_and_warnings_are_told(run):
     health = by_id(page_facts(Tree.open(run)))["trunk"]["health"]
     assert health["throughput"] == {"tokens": [640, 1280], "steps": [10, 20], "values": [100.0, 250.0]}
     assert [event["text"] for event in health["events"]] == [f"warning {n}" for n in range(20, 70)]
-
-
-numbers = st.none() | st.integers(0, 2**60) | st.floats(allow_nan=False, allow_infinity=False)
-records = st.lists(
-    st.dictionaries(st.sampled_from(["step", "loss/raw", 'ü"\\']), numbers | st.text(), min_size=1)
-)
-
-
-@given(records, st.integers(0, 30))
-def test_lines_are_read_as_the_record_is_read_elsewhere_wherever_it_is_torn(tmp_path_factory, records, torn):
-    path = tmp_path_factory.getbasetemp() / "lines.jsonl"
-    content = "".join(to_json(record) + "\n" for record in records).encode()
-    path.write_bytes(content[: max(0, len(content) - torn)])
-    assert whole_lines(path) == read_records(path)
-
-
-def test_lines_end_at_the_first_that_is_damaged(tmp_path):
-    path = tmp_path / "lines.jsonl"
-    path.write_bytes(b'{"step": 1}\n{"step": \x00\n{"step": 3}\n')
-    assert whole_lines(path) == read_records(path) == [{"step": 1}]
-    assert whole_lines(tmp_path / "none") == []
 
 
 def test_a_torn_last_line_is_ignored(run, page):

@@ -1,6 +1,9 @@
 import json
 
-from riverrun.runs.metrics import MetricsLog, append_record, read_records
+from hypothesis import given
+from hypothesis import strategies as st
+
+from riverrun.runs.metrics import MetricsLog, append_record, read_records, to_json
 
 
 def written(path, steps):
@@ -70,3 +73,37 @@ def test_what_a_full_disk_does_not_take_waits_and_comes_in_order(tmp_path):
     log.sync()
     log.close()
     assert read_records(path) == [{"step": step, "loss": 1.0} for step in (1, 2, 3)]
+
+
+def one_by_one(path):
+    """All whole lines up to the first that is torn, each parsed by itself."""
+    found = []
+    for line in path.read_bytes().split(b"\n")[:-1]:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return found
+
+
+numbers = st.none() | st.integers(0, 2**60) | st.floats(allow_nan=False, allow_infinity=False)
+records = st.lists(
+    st.dictionaries(st.sampled_from(["step", "loss/raw", 'ü"\\']), numbers | st.text(), min_size=1)
+)
+
+
+@given(records, st.integers(0, 30))
+def test_a_record_read_at_once_is_its_lines_wherever_it_is_torn(tmp_path_factory, records, torn):
+    path = tmp_path_factory.getbasetemp() / "lines.jsonl"
+    content = "".join(to_json(record) + "\n" for record in records).encode()
+    path.write_bytes(content[: max(0, len(content) - torn)])
+    assert read_records(path) == one_by_one(path)
+
+
+def test_lines_end_at_the_first_that_is_damaged(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(b'{"step": 1}\n{"step": \x00\n{"step": 3}\n')
+    assert read_records(path) == one_by_one(path) == [{"step": 1}]
+    path.write_bytes(b'{"step": 1}\n{"step": 2\n"tokens": 3}\n')  # two that make one together
+    assert read_records(path) == [{"step": 1}]
+    assert read_records(tmp_path / "none") == []

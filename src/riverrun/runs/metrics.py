@@ -12,16 +12,32 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
-from io import RawIOBase
+from io import BytesIO, RawIOBase
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+from pydantic_core import from_json
 
 Record = dict[str, Any]
 
 
 def read_records(path: Path) -> list[Record]:
-    """All complete lines of a record, oldest first; a torn last line, as a kill leaves it, is left out."""
-    return [record for _, record in _complete_lines(path)]
+    """All complete lines of a record, oldest first; a torn last line, as a kill leaves it, is left out.
+
+    No file is no line.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return []
+    lines = content.split(b"\n")[:-1]
+    try:  # all at once: three times as fast as one by one, which counts with a hundred thousand lines
+        records: list[Record] = from_json(b"[" + b",".join(lines) + b"]")
+    except ValueError:
+        records = []
+    if len(records) == len(lines):
+        return records
+    return [record for _, record in _complete_lines(BytesIO(content))]
 
 
 class MetricsLog:
@@ -29,10 +45,12 @@ class MetricsLog:
 
     def __init__(self, path: Path, step: int):
         keep = 0
-        for end, record in _complete_lines(path):
-            if record["step"] > step:
-                break
-            keep = end
+        with open(path, "a+b") as file:
+            file.seek(0)
+            for end, record in _complete_lines(file):
+                if record["step"] > step:
+                    break
+                keep = end
         self._file = open(path, "ab", buffering=0)  # noqa: SIM115  closed by close()
         self._file.truncate(keep)
         self._waiting = b""
@@ -95,18 +113,15 @@ def _write_line(file: RawIOBase, record: Mapping[str, Any]) -> None:
         rest = rest[file.write(rest) or 0 :]
 
 
-def _complete_lines(path: Path) -> Iterator[tuple[int, Record]]:
+def _complete_lines(file: BinaryIO) -> Iterator[tuple[int, Record]]:
     """(byte offset behind the line, its object) for each whole line; stops at the first that is torn."""
-    if not path.exists():
-        return
     end = 0
-    with open(path, "rb") as file:
-        for line in file:
-            end += len(line)
-            if not line.endswith(b"\n"):
-                return
-            try:
-                record = json.loads(line)
-            except ValueError:
-                return
-            yield end, record
+    for line in file:
+        end += len(line)
+        if not line.endswith(b"\n"):
+            return
+        try:
+            record = json.loads(line)
+        except ValueError:
+            return
+        yield end, record
