@@ -1,7 +1,9 @@
-"""Facts of a tree that was never trained: curves of a formula, so that pages of any size are made at once."""
+"""A browser; and facts of a tree that was never trained: curves of a formula, for pages of any size at once."""
 
 import math
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -9,6 +11,28 @@ from riverrun.report import schema
 
 TOKENS_PER_STEP = 1024
 STEPS = 8000
+
+# The callback that would run every few seconds runs when a test says so.
+HAND_DRIVEN = "window.polls = []; window.setInterval = (poll) => window.polls.push(poll);"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium that keeps what its console and its network say; skipped where there is none."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    driver_path = shutil.which("chromedriver")
+    if not (chromium and driver_path):
+        pytest.skip("needs chromium and chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_path))
+    driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": HAND_DRIVEN})
+    yield driver
+    driver.quit()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-import shutil
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -23,15 +22,7 @@ By = pytest.importorskip("selenium.webdriver.common.by").By
 Wait = pytest.importorskip("selenium.webdriver.support.wait").WebDriverWait
 Keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.xdist_group("processes"),
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
-]
-# The callback that would run every few seconds runs when a test says so.
-HAND_DRIVEN = "window.polls = []; window.setInterval = (poll) => window.polls.push(poll);"
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("processes")]
 HOSTILE = "</script><b>"
 LONG = """\
 seed = 3
@@ -57,19 +48,6 @@ tracks = ["half-life:4"]
 device = "cpu"
 threads = 1
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": HAND_DRIVEN})
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture

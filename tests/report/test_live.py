@@ -1,7 +1,6 @@
 """The server and the page together, in a real browser: each lets the other work, and nobody else."""
 
 import json
-import shutil
 import threading
 
 import pytest
@@ -14,32 +13,11 @@ from riverrun.runs import Tree
 webdriver = pytest.importorskip("selenium.webdriver")
 Wait = pytest.importorskip("selenium.webdriver.support.wait").WebDriverWait
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.xdist_group("processes"),
-    pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
-]
-# The callback that would run every few seconds runs when the test says so.
-HAND_DRIVEN = "window.polls = []; window.setInterval = (poll) => window.polls.push(poll);"
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("processes")]
 FETCH = """
 const [address, mode, done] = arguments;
 fetch(address, { mode }).then((answer) => done(answer.type), (error) => done("refused"));
 """
-
-
-@pytest.fixture(scope="module")
-def browser():
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage"):
-        options.add_argument(f"--{argument}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": HAND_DRIVEN})
-    yield driver
-    driver.quit()
 
 
 @pytest.fixture
