@@ -8,12 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from riverrun.averaging import Profile, parse_profile
 from riverrun.cli.forecast_source import (
     FileOptions,
     is_run,
     source_of_files,
 )
+from riverrun.cli.profiles import parsed_profile
 from riverrun.cli.schedule_spec import parse_family
 from riverrun.errors import SettingError, nearest
 from riverrun.forecast import Columns, Curve, DecayChoice, Fit, Law, doubts, fit, law_named
@@ -111,7 +111,7 @@ def opened(
         )
     if peak_lr is not None and not peak_lr > 0:
         raise SettingError(f"--peak-lr: got {peak_lr:g}; must be a positive number")
-    asked = [_profile(spec) for spec in profiles]
+    asked = [parsed_profile(spec) for spec in profiles]
     if is_run(run):
         for option, given in (
             ("--trained-with", trained_with),
@@ -190,10 +190,3 @@ def _columns(pairs: Sequence[str]) -> Columns:
             )
         given[name] = column
     return Columns(**given)
-
-
-def _profile(spec: str) -> Profile:
-    try:
-        return parse_profile(spec)
-    except ValueError as error:
-        raise SettingError(f"--profile: {str(error).removeprefix('profile: ')}") from None
